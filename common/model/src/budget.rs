@@ -1,0 +1,102 @@
+//! Memory accounts: every buffer is charged to one, and an account has a limit and a parent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes in use against a limit. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Account(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: &'static str,
+    bytes_max: u64,
+    bytes: AtomicU64,
+    parent: Option<Account>,
+}
+
+impl Account {
+    /// A root account.
+    pub fn root(name: &'static str, bytes_max: u64) -> Self {
+        Self(Arc::new(Inner { name, bytes_max, bytes: AtomicU64::new(0), parent: None }))
+    }
+
+    /// An account whose charges count in this one too.
+    pub fn child(&self, name: &'static str, bytes_max: u64) -> Self {
+        Self(Arc::new(Inner { name, bytes_max, bytes: AtomicU64::new(0), parent: Some(self.clone()) }))
+    }
+
+    /// Charges bytes until the returned charge is dropped. Errors: `Busy` naming the account that is full.
+    pub fn charge(&self, bytes: u64) -> Result<Charge> {
+        self.add(bytes)?;
+        Ok(Charge { account: self.clone(), bytes })
+    }
+
+    fn add(&self, bytes: u64) -> Result<()> {
+        if let Some(parent) = &self.0.parent {
+            parent.add(bytes)?;
+        }
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.0.bytes_max {
+            self.sub(bytes);
+            return Err(Error::busy(format!(
+                "memory account '{}' is full: {before} of {} bytes used, {bytes} more asked for",
+                self.0.name, self.0.bytes_max
+            )));
+        }
+        Ok(())
+    }
+
+    fn sub(&self, bytes: u64) {
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.0.parent {
+            parent.sub(bytes);
+        }
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The limit.
+    pub fn bytes_max(&self) -> u64 {
+        self.0.bytes_max
+    }
+
+    /// The name, for metrics and error texts.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+}
+
+/// Bytes charged to an account; given back on drop.
+#[derive(Debug)]
+pub struct Charge {
+    account: Account,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Bytes charged.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes over another charge of the same account.
+    pub fn absorb(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.account.0, &other.account.0), "charges of two accounts");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.sub(self.bytes);
+    }
+}

@@ -1,0 +1,1 @@
+//! The DataFusion kit that frontend and datanode agree on.

@@ -1,0 +1,34 @@
+use super::*;
+use tokio::sync::oneshot;
+
+#[tokio::test]
+async fn stopping_waits_for_tasks_that_watch_the_token() {
+    let tasks = TaskSet::new(Blocking::Threads);
+    let (done, seen) = oneshot::channel();
+    let token = tasks.token().clone();
+    tasks.spawn("watcher", async move {
+        token.cancelled().await;
+        done.send(()).expect("test listens");
+    });
+    tasks.stop().await;
+    seen.await.expect("the task ended before stop returned");
+}
+
+#[tokio::test]
+async fn killing_drops_a_task_in_mid_await() {
+    let tasks = TaskSet::new(Blocking::Inline);
+    let (held, dropped) = oneshot::channel::<()>();
+    tasks.spawn("sleeper", async move {
+        let _held = held;
+        std::future::pending::<()>().await;
+    });
+    tasks.kill();
+    dropped.await.expect_err("the sender was dropped with its task");
+}
+
+#[tokio::test]
+async fn a_panic_in_blocking_work_is_an_error() {
+    let tasks = TaskSet::new(Blocking::Threads);
+    let error = tasks.blocking("work", || panic!("boom")).await.map(|()| ()).expect_err("panic");
+    assert_eq!(error.kind(), varve_model::ErrorKind::Internal);
+}

@@ -1,0 +1,5 @@
+//! Logs, spans and counters of a process.
+
+pub mod logs;
+pub mod metrics;
+pub mod stage;

@@ -1,0 +1,47 @@
+//! The process's metrics in the text format of Prometheus.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use super::stage::{self, Stage};
+
+/// The registry of one node. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// Registers metrics while holding the registry.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.0.lock());
+    }
+
+    /// All metrics in the OpenMetrics text format, stage counters first.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for (name, help, value) in [
+            ("varve_stage_rows", "Rows that passed a stage", 0),
+            ("varve_stage_bytes", "Bytes that passed a stage", 1),
+            ("varve_stage_cpu_seconds", "Thread CPU time spent in a stage", 2),
+        ] {
+            let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter");
+            for stage in Stage::ALL {
+                let totals = stage::totals(stage);
+                let value = match value {
+                    0 => totals.rows.to_string(),
+                    1 => totals.bytes.to_string(),
+                    _ => format!("{:.9}", totals.cpu.as_secs_f64()),
+                };
+                let _ = writeln!(text, "{name}_total{{stage=\"{}\"}} {value}", stage.name());
+            }
+        }
+        if encode(&mut text, &self.0.lock()).is_err() {
+            // Writing to a String cannot fail; a metric that cannot be encoded ends the page.
+            text.push_str("# EOF\n");
+        }
+        text
+    }
+}

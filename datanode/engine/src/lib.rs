@@ -1,0 +1,1 @@
+//! The storage engine: WAL, memtable, SST, manifest, series index.

@@ -1,0 +1,1 @@
+//! Hosts regions and runs fragments.

@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+pub mod gateway;
+pub mod output;
+pub mod session;

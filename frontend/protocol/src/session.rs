@@ -1,0 +1,61 @@
+//! Who asks, and how: immutable per request.
+
+use std::time::Duration;
+
+use varve_model::limits::QUERY_TIMEOUT;
+use varve_model::name::DEFAULT_DATABASE;
+
+/// The wire a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// InfluxDB's write API.
+    Influx,
+    /// `/v1/sql`.
+    HttpSql,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    Mysql,
+}
+
+/// The setting of one request. A connection keeps one and replaces it on SET and USE.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Unique; in logs, spans and replies.
+    pub request_id: String,
+    /// The wire.
+    pub wire: Wire,
+    /// Database that unqualified names are in.
+    pub database: String,
+    /// The user name the client gave.
+    pub user: String,
+    /// IANA name or offset in which timestamps without one are read and shown.
+    pub time_zone: String,
+    /// How long the request may take.
+    pub timeout: Duration,
+    /// W3C trace context the client sent.
+    pub traceparent: Option<String>,
+    /// The client's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+}
+
+impl Session {
+    /// A session with defaults and a fresh request id.
+    pub fn new(wire: Wire) -> Self {
+        Self {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            wire,
+            database: DEFAULT_DATABASE.to_owned(),
+            user: String::new(),
+            time_zone: "UTC".to_owned(),
+            timeout: QUERY_TIMEOUT,
+            traceparent: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// The same setting for the next request of a connection.
+    pub fn next(&self) -> Self {
+        Self { request_id: uuid::Uuid::new_v4().to_string(), ..self.clone() }
+    }
+}

@@ -1,0 +1,1 @@
+//! Speaking, planning, routing; stateless.

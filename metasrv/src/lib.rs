@@ -1,0 +1,1 @@
+//! The truth about catalog, routes and leases.

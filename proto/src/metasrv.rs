@@ -1,0 +1,291 @@
+//! What metasrv does for the other roles.
+//!
+//! Nothing dials back: orders ride on the heartbeat stream that a datanode
+//! opened, news of catalog and routes on the watch that a frontend opened.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::Stream;
+use varve_model::id::{ClusterId, DatabaseId, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId, VolumeId};
+use varve_model::region::Route;
+use varve_model::scan::RegionStatistics;
+use varve_model::schema::NewColumn;
+use varve_model::table::{DatabaseInfo, TableInfo, TableOptions, Ttl};
+use varve_model::{Error, Result};
+
+use crate::call::Call;
+
+/// A stream that metasrv or a datanode keeps open.
+pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// The truth about catalog, routes and leases.
+#[async_trait]
+pub trait MetasrvApi: Debug + Send + Sync {
+    /// Opens a session for a datanode process. Errors: `InvalidRequest` for another cluster or version.
+    async fn register(&self, call: &Call, registration: Registration) -> Result<Session>;
+
+    /// Renews the session's lease with every beat; replies carry orders as soon as they exist.
+    async fn heartbeat(
+        &self,
+        call: &Call,
+        session: NodeEpoch,
+        beats: Messages<Beat>,
+    ) -> Result<Messages<Result<BeatReply>>>;
+
+    /// News of catalog and routes: first a snapshot, then every change in order.
+    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>>;
+
+    /// Runs a change of catalog or regions to its end.
+    async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome>;
+}
+
+/// A datanode process that starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The configured node.
+    pub node: NodeId,
+    /// The cluster it was part of, if any.
+    pub cluster: Option<ClusterId>,
+    /// Where frontends reach it; empty in process.
+    pub address: String,
+    /// The local WAL directory it holds the lock of.
+    pub volume: Option<VolumeId>,
+    /// The highest session epoch found on that volume or bucket: a new one must be above.
+    pub seen_epoch: NodeEpoch,
+}
+
+/// A session was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Unique, never reused.
+    pub epoch: NodeEpoch,
+    /// How long a beat renews the lease, counted from its send.
+    pub lease: Duration,
+    /// How often to beat.
+    pub interval: Duration,
+}
+
+/// A datanode's report.
+#[derive(Clone, Debug, Default)]
+pub struct Beat {
+    /// Counts beats of a session; the reply names it.
+    pub number: u64,
+    /// Outcomes of orders since the last beat.
+    pub reports: Vec<Report>,
+    /// Statistics of open regions.
+    pub regions: Vec<(RegionId, RegionStatistics)>,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The order.
+    pub order: u64,
+    /// Its outcome.
+    pub outcome: Result<(), Arc<Error>>,
+}
+
+/// Metasrv's answer to a beat, or orders in between.
+#[derive(Clone, Debug, Default)]
+pub struct BeatReply {
+    /// The beat that is answered, which renews the lease; `None` when only orders come.
+    pub beat: Option<u64>,
+    /// What to do now. An order is repeated until it is reported.
+    pub orders: Vec<Order>,
+}
+
+/// Something a datanode shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Unique within the session.
+    pub id: u64,
+    /// What.
+    pub kind: OrderKind,
+}
+
+/// What a datanode shall do. Each kind is idempotent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OrderKind {
+    /// Claim and serve a region.
+    Open(Grant),
+    /// Serve a region under a changed table (schema, options, name).
+    Alter(Grant),
+    /// Stop serving a region and delete its data.
+    Drop(RegionId),
+    /// Delete all rows of a region.
+    Truncate(RegionId),
+    /// Write the region's memtable to files.
+    Flush(RegionId),
+    /// Merge the region's files to their final order.
+    Compact(RegionId),
+}
+
+/// The right to own a region, with all that is needed to serve it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// The region.
+    pub region: RegionId,
+    /// This grant.
+    pub epoch: RegionEpoch,
+    /// Its table.
+    pub table: Arc<TableInfo>,
+    /// The ttl in force: the table's, else its database's.
+    pub ttl: Ttl,
+}
+
+/// A change of the catalog, or all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// Increases with every change.
+    pub revision: u64,
+    /// What changed.
+    pub change: Change,
+}
+
+/// What a frontend's catalog learns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// All there is.
+    Snapshot(Catalog),
+    /// A database is new or changed.
+    Database(Arc<DatabaseInfo>),
+    /// A database and all its tables are gone.
+    DatabaseDropped(DatabaseId),
+    /// A table is new or changed, or its routes are.
+    Table(Arc<TableInfo>, Arc<[Route]>),
+    /// A table is gone.
+    TableDropped(TableId),
+    /// A node is new or moved.
+    Node(NodeId, String),
+}
+
+/// Everything a frontend caches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalog {
+    /// All databases.
+    pub databases: Vec<Arc<DatabaseInfo>>,
+    /// All tables with their routes, in partition order.
+    pub tables: Vec<(Arc<TableInfo>, Arc<[Route]>)>,
+    /// Addresses of datanodes.
+    pub nodes: Vec<(NodeId, String)>,
+}
+
+/// A change that metasrv carries through.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Procedure {
+    /// CREATE DATABASE.
+    CreateDatabase {
+        /// Its name.
+        name: String,
+        /// Inherited by its tables.
+        ttl: Option<Ttl>,
+        /// Regions of automatically created tables.
+        regions: u32,
+        /// Succeed when it exists.
+        if_not_exists: bool,
+    },
+    /// ALTER DATABASE SET ttl.
+    AlterDatabase {
+        /// Its name.
+        name: String,
+        /// The new value.
+        ttl: Option<Ttl>,
+    },
+    /// DROP DATABASE with all its tables.
+    DropDatabase {
+        /// Its name.
+        name: String,
+        /// Succeed when it is missing.
+        if_exists: bool,
+    },
+    /// CREATE TABLE.
+    CreateTable(CreateTable),
+    /// A change of one table.
+    AlterTable {
+        /// The table.
+        table: TableName,
+        /// The change.
+        change: TableChange,
+    },
+    /// DROP TABLE.
+    DropTable {
+        /// The table.
+        table: TableName,
+        /// Succeed when it is missing.
+        if_exists: bool,
+    },
+    /// An order to every region of a table.
+    EachRegion {
+        /// The table.
+        table: TableName,
+        /// What.
+        action: RegionAction,
+    },
+}
+
+/// A table by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    /// Database name.
+    pub database: String,
+    /// Table name.
+    pub table: String,
+}
+
+/// CREATE TABLE, resolved to columns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTable {
+    /// The table.
+    pub table: TableName,
+    /// Columns in order.
+    pub columns: Vec<NewColumn>,
+    /// Tags in key order; tags not named follow.
+    pub primary_key: Vec<String>,
+    /// Options.
+    pub options: TableOptions,
+    /// Number of regions; `None` takes the database's.
+    pub regions: Option<u32>,
+    /// Succeed when it exists.
+    pub if_not_exists: bool,
+}
+
+/// A change of one table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableChange {
+    /// Adds columns; one that exists is `AlreadyExists`.
+    AddColumns(Vec<NewColumn>),
+    /// Adds the columns that are missing; what exists must agree (automatic widening).
+    Widen(Vec<NewColumn>),
+    /// Drops a field.
+    DropColumn(String),
+    /// Renames the table.
+    Rename(String),
+    /// Replaces the options. Errors: `InvalidRequest` for a change that the data forbids.
+    SetOptions(TableOptions),
+}
+
+/// What each region of a table shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegionAction {
+    /// Delete all rows.
+    Truncate,
+    /// Write memtables to files.
+    Flush,
+    /// Merge files to their final order.
+    Compact,
+}
+
+/// A procedure has ended well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// A catalog at this revision or later shows the change.
+    pub revision: u64,
+    /// Whether anything changed.
+    pub changed: bool,
+}
