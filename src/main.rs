@@ -1,1 +1,2 @@
+//! `varve`: parse, start, wait, stop.
 fn main() {}

@@ -1,0 +1,81 @@
+# Every habit is a target. `make help` lists them.
+
+CARGO    ?= cargo
+PROFILE  ?= quick
+DATA_DIR ?= varve-data
+ARGS     ?=
+# Build output may live elsewhere (CI keeps it beside the checkout).
+TARGET   := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: ## Install what the build needs (Debian packages)
+	@sh tests/setup.sh
+
+run: setup ## Build quickly and start `varve standalone` on ./varve-data
+	$(CARGO) build --locked --profile $(PROFILE) --bin varve
+	exec $(TARGET)/$(PROFILE)/varve standalone --data-dir $(DATA_DIR) $(ARGS)
+
+build: setup ## Build the release binary target/release/varve
+	$(CARGO) build --locked --release --bin varve
+
+test: setup ## All tests; under 25 minutes on 2 cores from nothing
+	$(CARGO) test --locked --workspace
+
+check: fmt lint tidy ## The inner loop: format, lint, rules, unit tests
+	$(CARGO) test --locked --workspace --lib
+
+fmt: ## Check the format
+	$(CARGO) fmt --all --check
+
+lint: ## Clippy, warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+tidy: ## The house rules: layers, sizes, bans, frozen fixtures
+	$(CARGO) run --locked -q -p varve-tidy
+
+freeze: ## Add the hashes of new fixtures to tests/compat/frozen.toml
+	$(CARGO) run --locked -q -p varve-tidy freeze
+
+stats: ## Lines per package, sizes of files
+	$(CARGO) run --locked -q -p varve-tidy stats
+
+it: ## Integration tests: the roles together, over both adapters
+	$(CARGO) test --locked --test it
+
+sim: ## Simulation: SEEDS=40 seeds
+	$(CARGO) test --locked --test sim -- --nocapture
+
+sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
+	$(CARGO) test --locked --test sim -- --nocapture replay
+
+torture: ## kill -9 under load: ROUNDS=60
+	$(CARGO) build --locked --profile $(PROFILE) --features failpoints --bin varve
+	python3 tests/torture/kill.py --binary $(TARGET)/$(PROFILE)/varve --rounds $(or $(ROUNDS),60)
+
+bench: bench-load bench-size ## All benchmarks
+
+bench-load: ## Rows per second acked and visible, CPU per stage
+	$(CARGO) bench --locked --bench bench -- load $(ARGS)
+
+bench-size: ## Bytes per point after flush and after merge
+	$(CARGO) bench --locked --bench bench -- size $(ARGS)
+
+deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
+	$(CARGO) deny check licenses bans sources
+
+typos: ## Spelling (needs typos-cli)
+	typos
+
+docs: ## Documentation of all packages
+	$(CARGO) doc --locked --workspace --no-deps
+
+ci: fmt lint tidy test docs ## Exactly what CI runs
+
+clean: ## Remove build output
+	$(CARGO) clean
+
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one torture bench bench-load bench-size deny typos docs ci clean

@@ -1,0 +1,97 @@
+//! A `varve standalone` of this build, on a data directory and ports of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::client::Client;
+
+/// The process; killed and removed on drop.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    folder: PathBuf,
+    pub(crate) http: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start() -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("varve-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_varve"))
+            .args(["standalone", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"])
+            .args(["--postgres-addr", "127.0.0.1:0", "--data-dir"])
+            .arg(&folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(|error| format!("start varve: {error}"))?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let http = loop {
+            let line = lines.next().ok_or("varve ended before it listened")?.map_err(|error| error.to_string())?;
+            if let Some(addr) = line.split("http://").nth(1) {
+                let addr: String = addr.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+                break addr.parse().map_err(|error| format!("address '{addr}': {error}"))?;
+            }
+        };
+        // The banner's rest is read, so that the pipe never fills.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, folder, http })
+    }
+
+    pub(crate) fn client(&self) -> Result<Client, String> {
+        Client::connect(self.http)
+    }
+
+    /// User and system CPU time so far (`/proc/pid/stat`, 100 ticks per second on Linux).
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let ticks: u64 = stat
+            .rsplit(')')
+            .next()
+            .into_iter()
+            .flat_map(|rest| rest.split_whitespace().skip(11).take(2))
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Peak resident memory in MiB.
+    pub(crate) fn rss_peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        kib.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+    }
+
+    /// Bytes of data files and sidecars below the bucket folder.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        fn walk(folder: &Path) -> u64 {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .map(|entry| {
+                    let path = entry.path();
+                    let in_data = path.parent().and_then(Path::file_name).is_some_and(|name| name == "d");
+                    if path.is_dir() {
+                        walk(&path)
+                    } else if in_data {
+                        entry.metadata().map_or(0, |metadata| metadata.len())
+                    } else {
+                        0
+                    }
+                })
+                .sum()
+        }
+        walk(&self.folder)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

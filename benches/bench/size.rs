@@ -1,0 +1,31 @@
+//! Bytes per point after flush and after the final merge.
+
+use crate::Options;
+use crate::load;
+use crate::report::Table;
+use crate::server::Server;
+
+/// Fields of a row.
+const POINTS_PER_ROW: f64 = 10.0;
+
+/// The report of `make bench-size`.
+pub(crate) fn run(options: &Options) -> Result<String, String> {
+    let server = Server::start()?;
+    let loaded = load::load(&server, options)?;
+    let points = loaded.rows as f64 * POINTS_PER_ROW;
+    let mut client = server.client()?;
+    let mut table = Table::new("size", options);
+    table.row("points", points, "");
+    client.sql("ADMIN flush_table('cpu')")?;
+    let flushed = server.data_bytes();
+    table.row("after_flush", flushed as f64 / points, "bytes per point, files and sidecars");
+    client.sql("ADMIN compact_table('cpu')")?;
+    let visible = client.sql("SELECT count(*) FROM cpu")?;
+    if visible.as_u64() != Some(loaded.rows) {
+        return Err(format!("{visible} of {} rows after the merge", loaded.rows));
+    }
+    let total = client.sql("SELECT file_bytes FROM information_schema.region_statistics WHERE table_name = 'cpu'")?;
+    let merged = total.as_f64().ok_or("no statistics")?;
+    table.row("after_merge", merged / points, "bytes per point, files and sidecars that the manifest names");
+    Ok(table.render())
+}

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs what a build of varve needs on Debian: a C compiler (zstd, aws-lc),
+# mold (links DataFusion binaries in seconds). Does nothing when all is there.
+# Test-only servers and clients are asked for by TEST_TOOLS=1.
+set -eu
+
+want=""
+command -v cc >/dev/null 2>&1 || want="$want build-essential"
+command -v mold >/dev/null 2>&1 || want="$want mold"
+command -v curl >/dev/null 2>&1 || want="$want curl"
+if [ "${TEST_TOOLS:-0}" = 1 ]; then
+    command -v psql >/dev/null 2>&1 || want="$want postgresql-client"
+fi
+
+if [ -n "$want" ]; then
+    echo "setup: installing$want"
+    if [ "$(id -u)" = 0 ]; then run=""; else run="sudo"; fi
+    $run apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq $want >/dev/null
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup: cargo not found; install Rust 1.95 or later (https://rustup.rs), then run this again" >&2
+    exit 1
+fi
