@@ -1,1 +1,15 @@
-//! The storage engine: WAL, memtable, SST, manifest, series index.
+#![doc = include_str!("../README.md")]
+
+pub mod compaction;
+pub mod flush;
+pub mod format;
+pub mod gc;
+pub mod index;
+pub mod manifest;
+pub mod memtable;
+pub mod region;
+pub mod scan;
+pub mod sst;
+pub mod store;
+pub mod version;
+pub mod wal;

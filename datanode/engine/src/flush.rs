@@ -1,0 +1,4 @@
+//! Flush: when (`schedule`) and how (`run`).
+
+pub mod run;
+pub mod schedule;

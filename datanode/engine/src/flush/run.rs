@@ -1,0 +1,1 @@
+//! How a frozen memtable becomes files.

@@ -1,0 +1,1 @@
+//! When a region is flushed.

@@ -1,0 +1,7 @@
+//! Every persisted byte layout of the engine, and nothing else.
+//!
+//! Layouts are here and not beside their users so that a change of bytes is a
+//! change of this folder, which has a page in docs/format and a fixture each.
+
+pub mod block;
+pub mod checksum;

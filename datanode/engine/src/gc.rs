@@ -1,0 +1,1 @@
+//! Deletes files that nobody can need any more.

@@ -1,0 +1,3 @@
+//! The series index: tag sets to dense ids, matchers to ids.
+
+pub mod meta;

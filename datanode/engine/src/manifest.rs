@@ -1,0 +1,1 @@
+//! The manifest: the list of a region's files, as numbered objects.

@@ -1,0 +1,1 @@
+//! One region: its single writer, its readers, its recovery.

@@ -1,0 +1,3 @@
+//! Parquet data files with their sidecars.
+
+pub mod meta;
