@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::generate;
+use crate::process::{Folder, Server};
 use crate::report::{self, Table};
-use crate::server::Server;
 
 /// What a load cost.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ fn own_cpu() -> Duration {
 
 /// The report of `make bench-load`.
 pub(crate) fn run(options: &Options) -> Result<String, String> {
-    let server = Server::start()?;
+    let folder = Folder::create("bench")?;
+    let server = Server::start(folder.path(), &[])?;
     let loaded = load(&server, options)?;
     let per_million = 1e6 / loaded.rows as f64;
     let mut table = Table::new("load", options);

@@ -3,11 +3,13 @@
 //! Server and loader share the machine, as in the published comparisons; the
 //! loader's own CPU time is reported apart. Every figure names its durability class.
 
-mod client;
 mod generate;
+#[path = "../../tests/kit/http.rs"]
+mod http;
 mod load;
+#[path = "../../tests/kit/process.rs"]
+mod process;
 mod report;
-mod server;
 mod size;
 
 use std::process::ExitCode;

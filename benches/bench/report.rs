@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Options;
-use crate::client::Client;
+use crate::http::Client;
 
 /// Figures of one benchmark.
 #[derive(Debug)]

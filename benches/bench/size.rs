@@ -2,15 +2,16 @@
 
 use crate::Options;
 use crate::load;
+use crate::process::{Folder, Server};
 use crate::report::Table;
-use crate::server::Server;
 
 /// Fields of a row.
 const POINTS_PER_ROW: f64 = 10.0;
 
 /// The report of `make bench-size`.
 pub(crate) fn run(options: &Options) -> Result<String, String> {
-    let server = Server::start()?;
+    let folder = Folder::create("bench")?;
+    let server = Server::start(folder.path(), &[])?;
     let loaded = load::load(&server, options)?;
     let points = loaded.rows as f64 * POINTS_PER_ROW;
     let mut client = server.client()?;

@@ -6,9 +6,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::http::Client;
 
-/// The process; killed and removed on drop.
+/// A folder of its own below the temporary one; removed on drop.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn create(name: &str) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("varve-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        Ok(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The process; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -17,13 +39,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start() -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("varve-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    /// Starts on a data directory, with variables added to the environment; returns when it serves.
+    pub(crate) fn start(folder: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_varve"))
             .args(["standalone", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"])
-            .args(["--postgres-addr", "127.0.0.1:0", "--data-dir"])
-            .arg(&folder)
+            .args(["--mysql-addr", "127.0.0.1:0", "--postgres-addr", "127.0.0.1:0", "--data-dir"])
+            .arg(folder)
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -39,7 +61,20 @@ impl Server {
         };
         // The banner's rest is read, so that the pipe never fills.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, folder, http })
+        Ok(Self { child, folder: folder.to_owned(), http })
+    }
+
+    /// `kill -9`. Whether the process had ended by itself before.
+    pub(crate) fn kill(&mut self) -> bool {
+        let ended = self.has_ended();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        ended
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     pub(crate) fn client(&self) -> Result<Client, String> {
@@ -90,8 +125,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        self.kill();
     }
 }

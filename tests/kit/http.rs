@@ -81,9 +81,16 @@ impl Client {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// Runs one SQL statement and returns the first column of the first row, as JSON text.
+    /// Runs one SQL statement and returns the first column of the first row.
     pub(crate) fn sql(&mut self, statement: &str) -> Result<serde_json::Value, String> {
-        let mut form = String::from("sql=");
+        let body = self.sql_as("greptimedb_v1", statement)?;
+        let reply: serde_json::Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        Ok(reply["output"][0]["records"]["rows"][0][0].clone())
+    }
+
+    /// Runs one SQL statement and returns the body in a format of `/v1/sql`.
+    pub(crate) fn sql_as(&mut self, format: &str, statement: &str) -> Result<String, String> {
+        let mut form = format!("format={format}&sql=");
         for byte in statement.bytes() {
             if byte.is_ascii_alphanumeric() {
                 form.push(byte as char);
@@ -95,7 +102,6 @@ impl Client {
         if status != 200 {
             return Err(format!("{statement}: {status} {body}"));
         }
-        let reply: serde_json::Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
-        Ok(reply["output"][0]["records"]["rows"][0][0].clone())
+        Ok(body)
     }
 }

@@ -1,0 +1,116 @@
+//! One round: load, kill, restart, judge.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::http::Client;
+use crate::process::Server;
+use crate::rows::{Fate, body, judge};
+
+const WRITERS: u64 = 4;
+
+/// Where a fail point may end the process.
+const POINTS: [&str; 9] = [
+    "flush.freeze.after",
+    "flush.sst.before",
+    "flush.sst.after",
+    "flush.release.before",
+    "manifest.commit.before",
+    "manifest.commit.after",
+    "compaction.upload.after",
+    "compaction.commit.before",
+    "wal.trim.before",
+];
+
+/// Tiny sizes, so that every round flushes and compacts many times.
+const TINY: [(&str, &str); 2] = [("VARVE_DATANODE__FLUSH_BYTES", "65536"), ("VARVE_DATANODE__COMPACT_FILES", "3")];
+
+type Fates = Mutex<BTreeMap<(u64, u64), Fate>>;
+
+fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Runs the rounds on one data directory and reports what happened.
+#[allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, String> {
+    let fates = Fates::default();
+    let next = AtomicU64::new(0);
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let (mut by_point, mut rows, mut slowest) = (BTreeMap::<&str, u64>::new(), 0, Duration::ZERO);
+    for round in 0..rounds {
+        let point = (round % 3 == 2).then(|| POINTS[(xorshift(&mut random) % POINTS.len() as u64) as usize]);
+        let nth = 1 + xorshift(&mut random) % 4;
+        let fail = point.map(|point| format!("{point}={}*off->return", nth - 1)).unwrap_or_default();
+        let mut env = TINY.to_vec();
+        env.push(("FAILPOINTS", &fail));
+        let start = Instant::now();
+        let mut server = Server::start(folder, &env)?;
+        let mut client = server.client()?;
+        slowest = slowest.max(start.elapsed());
+        if round == 0 {
+            client.sql_as("greptimedb_v1", CREATE)?;
+        }
+        let limit = Duration::from_millis(200 + xorshift(&mut random) % if point.is_some() { 6000 } else { 2800 });
+        if load(&mut server, &fates, &next, limit) {
+            *by_point.entry(point.unwrap_or("by itself, without a fail point")).or_default() += 1;
+        }
+        let mut server = Server::start(folder, &TINY)?;
+        let csv = server.client()?.sql_as("csv", "SELECT writer, \"at\", v FROM torture")?;
+        rows =
+            judge(&csv, &fates.lock().expect("no writer panics")).map_err(|error| format!("round {round}: {error}"))?;
+        server.kill();
+    }
+    let fates = fates.into_inner().expect("no writer panics");
+    let count = |fate| fates.values().filter(|&&other| other == fate).count();
+    Ok(format!(
+        "{rounds} rounds; batches acked {}, refused {}, unknown {}; rows {rows}; slowest start {slowest:?}; ended by fail point: {by_point:?}",
+        count(Fate::Acked),
+        count(Fate::Refused),
+        count(Fate::Unknown),
+    ))
+}
+
+const CREATE: &str = "CREATE TABLE torture (writer STRING, k STRING, \"at\" BIGINT, v BIGINT, \
+     \"time\" TIMESTAMP(9) TIME INDEX, PRIMARY KEY (writer, k)) WITH (append_mode = 'true')";
+
+/// Writes from all writers, then kills with requests in flight. Whether the server had ended by itself.
+#[allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+fn load(server: &mut Server, fates: &Fates, next: &AtomicU64, limit: Duration) -> bool {
+    let stop = AtomicBool::new(false);
+    let addr = server.http;
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let stop = &stop;
+            scope.spawn(move || {
+                let Ok(mut client) = Client::connect(addr) else { return };
+                while !stop.load(Ordering::Relaxed) {
+                    let batch = next.fetch_add(1, Ordering::Relaxed);
+                    let outcome = client.post("/write?db=public", "text/plain", body(writer, batch).as_bytes());
+                    let fate = match &outcome {
+                        Ok((204, _)) => Fate::Acked,
+                        Ok((400..500, _)) => Fate::Refused,
+                        Ok(_) | Err(_) => Fate::Unknown,
+                    };
+                    fates.lock().expect("no writer panics").insert((writer, batch), fate);
+                    if outcome.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        while start.elapsed() < limit && !server.has_ended() {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let ended = server.kill();
+        stop.store(true, Ordering::Relaxed);
+        ended
+    })
+}
