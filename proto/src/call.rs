@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use varve_model::{Error, Reason, Result};
+
 /// Version of the wire between roles; another one is refused in the first message.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -30,6 +32,19 @@ pub enum Principal {
 }
 
 impl Call {
+    /// Refuses a caller of another wire version. Errors: `InvalidRequest`.
+    pub fn check(&self) -> Result<()> {
+        if self.protocol_version == PROTOCOL_VERSION {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the caller speaks version {} of varve's internal protocol, this node speaks {PROTOCOL_VERSION}",
+            self.protocol_version
+        ))
+        .with_reason(Reason::Unsupported)
+        .with_hint("run the same version of varve on all nodes"))
+    }
+
     /// A call on behalf of varve itself.
     pub fn system(request_id: impl Into<String>, timeout: Duration) -> Self {
         Self {

@@ -190,6 +190,19 @@ impl Error {
         self
     }
 
+    /// A copy for another waiter; the causing error stays with the original.
+    pub fn copy(&self) -> Self {
+        let inner = &self.0;
+        Self(Box::new(Inner {
+            kind: inner.kind,
+            reason: inner.reason,
+            message: inner.message.clone(),
+            context: inner.context.clone(),
+            hint: inner.hint.clone(),
+            source: None,
+        }))
+    }
+
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

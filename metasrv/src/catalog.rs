@@ -1,0 +1,7 @@
+//! What frontends see of the truth: an image that follows the store, and its news.
+
+mod feed;
+mod image;
+
+pub(crate) use feed::Feed;
+pub(crate) use image::Openness;

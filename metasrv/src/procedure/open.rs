@@ -1,0 +1,108 @@
+//! Opening regions: whatever route is `opening` has its owner ordered to claim and serve it.
+//!
+//! The route is the only record: this is started for a new table, after a
+//! takeover and at every start of a leader, any number of times.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use varve_model::id::{RegionEpoch, TableId};
+use varve_model::region::{Route, RouteState};
+use varve_model::table::{TableInfo, Ttl};
+use varve_model::{ErrorKind, Result};
+use varve_proto::metasrv::{Grant, OrderKind};
+
+use super::region::longer;
+use super::{Executor, TRIES_MAX, contended};
+use crate::kv::Change;
+use crate::kv::key::RouteKey;
+use crate::route::Settled;
+
+impl Executor {
+    /// Opens the regions of a table in the background.
+    pub(crate) fn start_opening(&self, table: TableId) {
+        let executor = self.clone();
+        self.tasks.spawn("open regions", async move {
+            let token = executor.tasks.token().clone();
+            tokio::select! {
+                opened = executor.open(table) => if let Err(error) = opened {
+                    tracing::error!(%table, %error, "regions cannot be opened; the next start tries again");
+                },
+                () = token.cancelled() => {}
+            }
+        });
+    }
+
+    /// Returns when no region is opening, or none that a session could open.
+    async fn open(&self, table: TableId) -> Result<()> {
+        let mut pause = Duration::ZERO;
+        loop {
+            self.clock.sleep(pause).await;
+            let routes = match self.routes.get(table).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                routes => routes?.record.routes,
+            };
+            let Some((info, ttl)) = self.table_and_ttl(table).await? else { return Ok(()) };
+            let info = Arc::new(info);
+            let opening = routes
+                .iter()
+                .filter(|route| route.state == RouteState::Opening && self.registry.knows(route.owner))
+                .map(|route| self.open_one(route, &info, ttl));
+            let mut opening = opening.collect::<FuturesUnordered<_>>();
+            if opening.is_empty() {
+                return Ok(());
+            }
+            let mut failed = false;
+            while let Some(settled) = opening.next().await {
+                failed |= !settled?;
+            }
+            pause = if failed { longer(pause) } else { Duration::ZERO };
+        }
+    }
+
+    /// Whether the grant was settled.
+    async fn open_one(&self, route: &Route, info: &Arc<TableInfo>, ttl: Ttl) -> Result<bool> {
+        let (region, epoch) = (route.region, route.epoch);
+        let grant = Grant { region, epoch, table: Arc::clone(info), ttl };
+        let state = match self.ordered(route, OrderKind::Open(grant)).await {
+            Ok(()) => RouteState::Open,
+            Err(error) => match error.kind() {
+                ErrorKind::Corrupt => {
+                    tracing::error!(%region, %error, "a region is damaged and not served");
+                    RouteState::Corrupt
+                }
+                // The region was claimed under a newer grant than we remember.
+                ErrorKind::Fenced => {
+                    tracing::warn!(%region, %epoch, %error, "a grant is older than the region: granting anew");
+                    self.grant_anew(route).await?;
+                    return Ok(true);
+                }
+                _ => {
+                    tracing::warn!(%region, %error, "a region could not be opened and is ordered again");
+                    return Ok(false);
+                }
+            },
+        };
+        self.routes.settle(Settled { region, epoch, state }).await?;
+        Ok(true)
+    }
+
+    async fn grant_anew(&self, refused: &Route) -> Result<()> {
+        let key = RouteKey::new(refused.region.table());
+        for _ in 0..TRIES_MAX {
+            let Some(found) = self.records.get(&key).await? else { return Ok(()) };
+            let mut record = found.record;
+            let Some(route) = record.routes.iter_mut().find(|route| *route == refused) else { return Ok(()) };
+            route.epoch = RegionEpoch(route.epoch.0 + 1);
+            let mut change = Change::default();
+            change.expect(&key, found.revision);
+            change.put(&key, &record)?;
+            if self.records.commit(change).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+}
