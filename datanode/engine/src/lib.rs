@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod cache;
 pub mod compaction;
 pub mod flush;
 pub mod format;
@@ -7,6 +8,7 @@ pub mod gc;
 pub mod index;
 pub mod manifest;
 pub mod memtable;
+pub mod merge;
 pub mod region;
 pub mod scan;
 pub mod sst;
