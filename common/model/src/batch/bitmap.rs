@@ -55,6 +55,20 @@ impl Bitmap {
         self.len = len;
     }
 
+    /// Drops the bits from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        self.len = len;
+        self.words.truncate(len.div_ceil(64));
+        if len % 64 != 0
+            && let Some(last) = self.words.last_mut()
+        {
+            *last &= (1 << (len % 64)) - 1;
+        }
+    }
+
     /// The bit at this place. Panics when out of range.
     #[inline]
     pub fn get(&self, at: usize) -> bool {

@@ -117,6 +117,19 @@ impl Values {
         }
     }
 
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Self::F64(values) => values.truncate(len),
+            Self::I64(values) => values.truncate(len),
+            Self::U64(values) => values.truncate(len),
+            Self::Bool(values) => values.truncate(len),
+            Self::String(values) | Self::Json(values) | Self::Binary(values) => {
+                values.ends.truncate(len);
+                values.data.truncate(values.ends.last().map_or(0, |end| *end as usize));
+            }
+        }
+    }
+
     /// Appends the value at `at` of `from`. Precondition: the same type.
     fn push_from(&mut self, from: &Self, at: usize) {
         match (self, from) {
@@ -206,6 +219,14 @@ impl Vector {
             self.mark_valid();
         } else {
             self.extend_null(1);
+        }
+    }
+
+    /// Drops the rows from `len` on: how a half-read row is taken back.
+    pub fn truncate(&mut self, len: usize) {
+        self.values.truncate(len);
+        if let Some(validity) = &mut self.validity {
+            validity.truncate(len);
         }
     }
 

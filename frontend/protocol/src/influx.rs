@@ -1,0 +1,3 @@
+//! InfluxDB's write API: line protocol over HTTP, versions 1 and 2.
+
+pub mod decode;
