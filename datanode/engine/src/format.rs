@@ -5,3 +5,12 @@
 
 pub mod block;
 pub mod checksum;
+pub mod column;
+pub mod cursor;
+pub mod decimal;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod framed;
+pub mod hex;
+pub mod pack;
+pub mod segment;

@@ -8,6 +8,12 @@ use varve_model::id::{RegionEpoch, RegionId, SchemaVersion, Sequence, SeriesId, 
 use varve_model::series::SeriesKeys;
 use varve_model::time::TimeRange;
 
+mod codec;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{BlockHead, decode, encode, head};
+
 /// One block. Also the memtable's level-0 part, shared by `Arc`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {

@@ -72,7 +72,9 @@ pub enum ReadBack {
 pub async fn create_fresh(store: &dyn ObjectStore, clock: &SharedClock, path: &Path, body: Bytes) -> Result<()> {
     match create_verified(store, clock, path, &body, ReadBack::OnDoubt).await? {
         Created::Created => Ok(()),
-        Created::Occupied(_) => Err(Error::corrupt(format!("object {path} exists with other bytes: its name was fresh"))),
+        Created::Occupied(_) => {
+            Err(Error::corrupt(format!("object {path} exists with other bytes: its name was fresh")))
+        }
     }
 }
 

@@ -1,0 +1,64 @@
+//! Planted bugs, so that the tests can be tested: each must be found by the layer that claims to.
+//!
+//! Without the feature `seeded-bugs` nothing here exists at run time.
+
+use varve_model::{Error, Result};
+
+/// A bug that can be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A group is confirmed before its sync.
+    AckBeforeFdatasync,
+    /// Replay skips the first block above the flushed sequence.
+    ReplayOffByOne,
+    /// The tail is copied at open but not synced.
+    NoSyncOnOpen,
+    /// A token counts as done while its rows are still on the way to the disk.
+    TokenAckedWhilePending,
+    /// Files are pruned by value statistics below the merge.
+    ValuePruningBeforeMerge,
+}
+
+impl std::str::FromStr for Bug {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "ack-before-fdatasync" => Ok(Self::AckBeforeFdatasync),
+            "replay-off-by-one" => Ok(Self::ReplayOffByOne),
+            "no-sync-on-open" => Ok(Self::NoSyncOnOpen),
+            "token-acked-while-pending" => Ok(Self::TokenAckedWhilePending),
+            "value-pruning-before-merge" => Ok(Self::ValuePruningBeforeMerge),
+            _ => Err(Error::invalid(format!("unknown planted bug '{name}'"))),
+        }
+    }
+}
+
+/// Whether this bug is switched on, by [`set`] or by `VARVE_BUG`.
+#[cfg(feature = "seeded-bugs")]
+pub fn is(bug: Bug) -> bool {
+    active() == Some(bug)
+}
+
+/// Never: the feature is off.
+#[cfg(not(feature = "seeded-bugs"))]
+#[inline]
+pub fn is(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "seeded-bugs")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Option<Bug>>> = const { std::cell::Cell::new(None) };
+}
+
+#[cfg(feature = "seeded-bugs")]
+fn active() -> Option<Bug> {
+    ACTIVE.get().unwrap_or_else(|| std::env::var("VARVE_BUG").ok().and_then(|name| name.parse().ok()))
+}
+
+/// Switches a bug on for this thread: a simulation runs in one.
+#[cfg(feature = "seeded-bugs")]
+pub fn set(bug: Option<Bug>) {
+    ACTIVE.set(Some(bug));
+}

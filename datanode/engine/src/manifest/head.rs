@@ -1,0 +1,85 @@
+//! Finds the head: the newest checkpoint, then every version behind it.
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use varve_model::{Error, ErrorKind, Result, ResultExt};
+
+use super::record::{Hash, Record};
+use super::state::ManifestState;
+use super::{Checkpoint, hash_of};
+use crate::format::framed::{self, CHECKPOINT, MANIFEST};
+use crate::store::FileContext;
+use crate::store::create::with_retry;
+use crate::store::path::number_of;
+
+/// How often a head is read anew because versions were collected under the reader.
+const ATTEMPTS: usize = 8;
+
+/// The committed head with its hash; `None` when the region does not exist. Errors: `Corrupt`, `Unavailable`.
+pub(super) async fn read(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
+    let doing = || format!("read the manifest of region {}", ctx.region);
+    for _ in 0..ATTEMPTS {
+        match read_once(ctx).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other.context(doing),
+        }
+    }
+    Err(Error::unavailable("manifest versions are collected faster than they can be read").context(doing()))
+}
+
+async fn read_once(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
+    let mut head = newest_checkpoint(ctx).await?;
+    let after = head.as_ref().map(|(state, _)| ctx.paths.manifest(state.version));
+    for path in list(ctx, &ctx.paths.manifests(), after).await? {
+        let Some(version) = number_of(&path) else { continue };
+        let body = get(ctx, &path).await?;
+        let record: Record = framed::decode(MANIFEST, &body)?;
+        if record.version != version || record.region != ctx.region {
+            return Err(Error::corrupt(format!("{path} holds another version or region")));
+        }
+        let hash = hash_of(&body);
+        head = Some(match head {
+            None => (ManifestState::create(&record)?, hash),
+            Some((state, before)) => (state.apply(&record, before)?, hash),
+        });
+    }
+    Ok(head)
+}
+
+/// The newest checkpoint that can be read: a damaged one is passed over, since versions are the authority.
+async fn newest_checkpoint(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
+    let mut paths = list(ctx, &ctx.paths.checkpoints(), None).await?;
+    paths.sort_unstable();
+    for path in paths.iter().rev() {
+        let body = get(ctx, path).await?;
+        match framed::decode::<Checkpoint>(CHECKPOINT, &body) {
+            Ok(checkpoint) if number_of(path) == Some(checkpoint.state.version) => {
+                return Ok(Some((checkpoint.state, checkpoint.hash)));
+            }
+            Ok(_) => tracing::error!(%path, "a manifest checkpoint has another version than its name"),
+            Err(error) => tracing::error!(%path, %error, "a manifest checkpoint is damaged"),
+        }
+    }
+    Ok(None)
+}
+
+async fn get(ctx: &FileContext, path: &Path) -> Result<bytes::Bytes> {
+    with_retry(&ctx.clock, path, || async {
+        ctx.store.get_opts(path, object_store::GetOptions::default()).await?.bytes().await
+    })
+    .await
+}
+
+/// Names in a folder, sorted, those behind `after` only.
+pub(super) async fn list(ctx: &FileContext, folder: &Path, after: Option<Path>) -> Result<Vec<Path>> {
+    let mut paths = with_retry(&ctx.clock, folder, || async {
+        let listing = match &after {
+            None => ctx.store.list(Some(folder)),
+            Some(after) => ctx.store.list_with_offset(Some(folder), after),
+        };
+        listing.map_ok(|meta| meta.location).try_collect::<Vec<_>>().await
+    })
+    .await?;
+    paths.sort_unstable();
+    Ok(paths)
+}
