@@ -38,3 +38,18 @@ pub const WAL_ACK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS_MAX: usize = 1_000_000;
 /// How long a token is remembered.
 pub const TOKEN_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// How long an HTTP connection may take for a request's head, idle time included: hyper runs one timer for both,
+/// and agents that flush once a minute keep their connection.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a request's body may stand still.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections of one HTTP listener.
+pub const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// Connections of the PostgreSQL listener.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1000;
+/// How long a client may take to log in.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wall time a client may ask for.
+pub const QUERY_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Bytes of an HTTP answer held back so that a late error can still become a status; longer answers stream.
+pub const ANSWER_HELD_BYTES_MAX: usize = 8 << 20;

@@ -99,9 +99,8 @@ impl<'b> Reader<'b> {
     #[inline]
     fn known(&self, text: &[u8], hash: u64) -> Option<Key> {
         let body = self.body;
-        let same = |prefix: &Prefix| {
-            prefix.hash == hash && body[prefix.start as usize..][..prefix.len as usize] == *text
-        };
+        let same =
+            |prefix: &Prefix| prefix.hash == hash && body[prefix.start as usize..][..prefix.len as usize] == *text;
         let prefix = self.prefixes.find(hash, same)?;
         Some(Key::Known { table: prefix.table as usize, series: prefix.series })
     }
@@ -170,7 +169,8 @@ impl<'b> Reader<'b> {
         let table = self.tables.find_or_new(scratch.get(scratch.measurement));
         let table = &mut self.tables.list[table];
         table.put_parsed(scratch).map_err(|reason| (reason.into(), Fault::Dropped))?;
-        let mut tags = scratch.tags.iter().map(|(name, value)| (scratch.get(*name), scratch.get(*value))).collect::<Vec<_>>();
+        let mut tags =
+            scratch.tags.iter().map(|(name, value)| (scratch.get(*name), scratch.get(*value))).collect::<Vec<_>>();
         self.key.clear();
         encode_key(&mut tags, &mut self.key);
         let series = table.series(&self.key, scratch.tags.iter().map(|(name, _)| scratch.get(*name)));

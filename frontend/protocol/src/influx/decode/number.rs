@@ -130,7 +130,8 @@ fn unsigned(digits: &[u8]) -> Result<Scalar, Cow<'static, str>> {
 fn parse_i64(digits: &[u8]) -> Result<i64, String> {
     let text = String::from_utf8_lossy(digits);
     text.parse().map_err(|_| {
-        let is_number = text.strip_prefix('-').unwrap_or(&text).bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+        let is_number =
+            text.strip_prefix('-').unwrap_or(&text).bytes().next().is_some_and(|byte| byte.is_ascii_digit());
         let why = if is_number { "value out of range" } else { "invalid syntax" };
         format!("strconv.ParseInt: parsing \"{text}\": {why}")
     })

@@ -88,11 +88,10 @@ fn one_name_with_two_types_gives_two_columns() {
 
 #[test]
 fn of_a_field_given_twice_the_last_counts() {
-    assert_eq!(show(&read("m v=1,v=2 1\nm v=3,v=4 2\nm v=3,v=4i 3\n").rows), [
-        "m||v=2.0|1",
-        "m||v=4.0|2",
-        "m||v=3.0,v=4i|3"
-    ]);
+    assert_eq!(
+        show(&read("m v=1,v=2 1\nm v=3,v=4 2\nm v=3,v=4i 3\n").rows),
+        ["m||v=2.0|1", "m||v=4.0|2", "m||v=3.0,v=4i|3"]
+    );
 }
 
 #[test]
@@ -132,12 +131,10 @@ fn blank_lines_comments_and_carriage_returns_are_fine() {
 fn a_missing_timestamp_is_the_arrival_truncated_to_the_precision() {
     let seconds = Times { scale_nanos: 1_000_000_000, ..NANOS };
     let decoded = both(b"m v=1\nm v=2 \nm v=3 5\nm v=\"x\"", seconds);
-    assert_eq!(decoded.rows.tables[0].ts, [
-        1_700_000_000_000_000_000,
-        1_700_000_000_000_000_000,
-        5_000_000_000,
-        1_700_000_000_000_000_000
-    ]);
+    assert_eq!(
+        decoded.rows.tables[0].ts,
+        [1_700_000_000_000_000_000, 1_700_000_000_000_000_000, 5_000_000_000, 1_700_000_000_000_000_000]
+    );
     let before_epoch = Times { scale_nanos: 1_000_000_000, arrival_nanos: -1 };
     assert_eq!(both(b"m v=1", before_epoch).rows.tables[0].ts, [-1_000_000_000]);
 }
@@ -150,12 +147,15 @@ fn the_ends_of_time_are_kept_and_beyond_is_refused() {
     );
     assert_eq!(decoded.rows.tables[0].ts, [i64::MAX - 1, i64::MIN + 2]);
     let range = "time outside range -9223372036854775806 - 9223372036854775806";
-    assert_eq!(reasons(&decoded), [
-        (3, range),
-        (4, range),
-        (5, "strconv.ParseInt: parsing \"99999999999999999999\": value out of range"),
-        (6, "strconv.ParseInt: parsing \"-\": invalid syntax"),
-    ]);
+    assert_eq!(
+        reasons(&decoded),
+        [
+            (3, range),
+            (4, range),
+            (5, "strconv.ParseInt: parsing \"99999999999999999999\": value out of range"),
+            (6, "strconv.ParseInt: parsing \"-\": invalid syntax"),
+        ]
+    );
     let millis = Times { scale_nanos: 1_000_000, ..NANOS };
     assert_eq!(reasons(&both(b"m v=1 9223372036855", millis)), [(1, range)]);
     assert_eq!(both(b"m v=1 9223372036854", millis).rows.tables[0].ts, [9_223_372_036_854_000_000]);
@@ -275,17 +275,17 @@ fn a_failed_fast_row_leaves_no_value_behind() {
 
 #[test]
 fn numbers_are_read_like_the_standard_library_does() {
-    for text in ["1", "-1", "1.", ".5", "-0", "1e3", "1E-3", "1e+3", "0.1", "123456789012345678901234567890", "5e-324"] {
+    for text in ["1", "-1", "1.", ".5", "-0", "1e3", "1E-3", "1e+3", "0.1", "123456789012345678901234567890", "5e-324"]
+    {
         let decoded = read(&format!("m v=1 0\nm v={text} 1"));
         let Values::F64(values) = &decoded.rows.tables[0].fields[0].vector.values else { panic!("{text} is a float") };
         assert_eq!(values[1].to_bits(), text.parse::<f64>().expect("a number").to_bits(), "{text}");
     }
     let decoded = read("m v=-9223372036854775808i 1\nm v=9223372036854775807i 2\nm w=18446744073709551615u 3");
-    assert_eq!(show(&decoded.rows), [
-        "m||v=-9223372036854775808i|1",
-        "m||v=9223372036854775807i|2",
-        "m||w=18446744073709551615u|3"
-    ]);
+    assert_eq!(
+        show(&decoded.rows),
+        ["m||v=-9223372036854775808i|1", "m||v=9223372036854775807i|2", "m||w=18446744073709551615u|3"]
+    );
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -339,7 +339,8 @@ fn oracle(line: &str) -> Option<String> {
     if lines.next().is_some() {
         return None;
     }
-    let mut tags = parsed.series.tag_set.iter().flatten().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>();
+    let mut tags =
+        parsed.series.tag_set.iter().flatten().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>();
     tags.sort();
     let tags = tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
     let mut fields = std::collections::BTreeMap::new();

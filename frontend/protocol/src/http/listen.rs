@@ -1,0 +1,109 @@
+//! The accept loop: connection cap, time-outs, request ids, panics, graceful end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use futures::FutureExt;
+use http::{HeaderValue, Request, StatusCode};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+use varve_model::limits::{HTTP_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
+
+use super::{App, admin, reply};
+
+/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts serving the routes; returns at once. Ends with the task set, after the requests in flight.
+pub fn serve(listener: TcpListener, routes: Router<App>, app: App) {
+    let router = routes
+        .fallback(admin::unknown_route)
+        .method_not_allowed_fallback(admin::unknown_method)
+        .layer(from_fn(catch))
+        .layer(from_fn_with_state(app.clone(), identify))
+        .with_state(app.clone());
+    let tasks = app.tasks.clone();
+    tasks.spawn("http listener", accept(listener, router, app));
+}
+
+async fn accept(listener: TcpListener, router: Router, app: App) {
+    let slots = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = app.tasks.token().cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => match slots.clone().try_acquire_owned() {
+                Ok(slot) => {
+                    let (router, token) = (router.clone(), app.tasks.token().clone());
+                    app.tasks.spawn("http connection", async move {
+                        connection(stream, router, token).await;
+                        drop(slot);
+                    });
+                }
+                Err(_) => tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many"),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "http accept failed");
+                app.setup.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, token: tokio_util::sync::CancellationToken) {
+    // Without Nagle's delay; a socket that refuses it is closing already.
+    let _ = stream.set_nodelay(true);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP_IDLE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = token.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "http connection ended early");
+    }
+}
+
+/// Gives the request an id, a span, and the id back in the answer.
+async fn identify(State(app): State<App>, mut request: Request<Body>, next: Next) -> Response {
+    let id = reply::request_id(request.headers())
+        .unwrap_or_else(|| uuid::Uuid::from_u128(app.setup.clock.random()).to_string());
+    let value = reply::header_text(&id, usize::MAX);
+    request.headers_mut().insert("x-request-id", value.clone());
+    let span = tracing::info_span!("http", request = %id, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().entry("x-request-id").or_insert(value);
+    response
+}
+
+/// A panic in one request ends that request only.
+async fn catch(request: Request<Body>, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!("a request handler panicked");
+            let mut response = reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "internal error"}));
+            response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
