@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+pub mod failpoint;
+pub mod bug;
 pub mod cache;
 pub mod compaction;
 pub mod flush;

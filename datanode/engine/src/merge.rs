@@ -12,4 +12,4 @@ mod tests;
 
 pub use group::{Counted, components, groups};
 pub use rows::{Merger, Rules};
-pub use source::Source;
+pub use source::{Source, series_of};

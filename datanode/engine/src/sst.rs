@@ -4,6 +4,7 @@
 //! sidecar tells where each series lies and the checksum of each column chunk,
 //! so that a reader fetches, checks and decodes only what it needs.
 
+pub mod bucket;
 pub mod encoding;
 pub mod meta;
 mod open;

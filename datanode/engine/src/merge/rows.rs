@@ -16,6 +16,7 @@ use varve_model::time::TimeRange;
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
+use crate::bug::{self, Bug};
 use crate::memtable::Mask;
 use crate::sst::{Piece, Rows};
 
@@ -155,7 +156,12 @@ impl Merger {
                     end += 1;
                 }
             }
-            let winner = self.entries[end - 1];
+            let winner = if bug::is(Bug::ValuePruningBeforeMerge) {
+                // What a pruned newer row leaves behind.
+                self.entries[at]
+            } else {
+                self.entries[end - 1]
+            };
             if self.rules.mode == MergeMode::LastNonNull && end - at > 1 {
                 patch(&mut self.out, &self.entries[at..end], pieces);
             }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use varve_model::id::Sequence;
 use varve_model::time::TimeRange;
 
 use super::group::Counted;
+use crate::index::SeriesIndex;
 use crate::memtable::Part;
 use crate::sst::{OpenFile, Run};
 
@@ -79,6 +81,47 @@ impl Source {
             Self::Memory { part, ids, .. } => {
                 ids.iter().map(|&id| Counted { id, rows: part.groups().rows(id).len() as u64 }).collect()
             }
+        }
+    }
+}
+
+/// The series of the sources with their rows, in the order of the key columns.
+pub fn series_of(sources: &[Source], index: &SeriesIndex, key_columns: &[String]) -> Vec<Counted> {
+    let mut counts = sources.iter().flat_map(Source::counts).collect::<Vec<_>>();
+    counts.sort_unstable_by_key(|counted| counted.id);
+    counts.dedup_by(|next, kept| {
+        let same = next.id == kept.id;
+        if same {
+            kept.rows += next.rows;
+        }
+        same
+    });
+    let ids = counts.iter().map(|counted| counted.id).collect::<RoaringBitmap>();
+    let find = |id: u32| counts.binary_search_by_key(&id, |counted| counted.id).ok().map(|at| counts[at]);
+    index.sorted(&ids, key_columns).into_iter().filter_map(find).collect()
+}
+
+impl Source {
+    /// The same with only these series; `None` when none is left.
+    pub fn only(&self, wanted: impl Fn(u32) -> bool) -> Option<Self> {
+        match self {
+            Self::File { file, runs, .. } => {
+                let runs = runs.iter().filter(|run| wanted(run.series)).copied().collect::<Vec<_>>();
+                let time = runs.iter().fold(TimeRange::EMPTY, |all, run| all.union(run.time));
+                (!runs.is_empty()).then(|| Self::File { file: file.clone(), runs, time })
+            }
+            Self::Memory { part, ids, time } => {
+                let ids = ids.iter().copied().filter(|&id| wanted(id)).collect::<Vec<_>>();
+                (!ids.is_empty()).then(|| Self::Memory { part: part.clone(), ids, time: *time })
+            }
+        }
+    }
+
+    /// The smallest sequence of its rows, or a smaller one.
+    pub fn oldest(&self) -> Sequence {
+        match self {
+            Self::File { file, .. } => file.meta.seq.0,
+            Self::Memory { part, .. } => part.sequences().0,
         }
     }
 }

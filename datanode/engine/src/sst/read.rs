@@ -21,7 +21,7 @@ use varve_service::telemetry::stage::{self, Stage, StageTimer};
 
 use super::open::OpenFile;
 use super::piece::{Piece, Projection, Seq};
-use super::sidecar::Run;
+use super::sidecar::{Check, Run};
 use super::sparse::Sparse;
 use super::types::field_type;
 use super::write::table_times;
@@ -171,7 +171,8 @@ impl Cursor {
                 continue;
             }
             let rows = selection.row_count();
-            let (sparse, charge) = self.fetch(group).await?;
+            let chunks = self.roots.iter().map(|&root| self.file.chunk(group, root)).collect::<Vec<_>>();
+            let (sparse, charge) = fetch(&self.ctx, &self.file, &chunks).await?;
             stage::count(Stage::Fetch, rows, sparse.parts.iter().map(|part| part.1.len()).sum());
             let mask = ProjectionMask::roots(self.file.arrow.parquet_schema(), self.roots.iter().copied());
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.file.arrow.clone())
@@ -184,33 +185,6 @@ impl Cursor {
             self.reader = Some((reader, charge));
             return Ok(());
         }
-    }
-
-    /// The wanted chunks of a row group, checked.
-    async fn fetch(&self, group: usize) -> Result<(Sparse, Charge)> {
-        let chunks = self.roots.iter().map(|&root| self.file.chunk(group, root)).collect::<Vec<_>>();
-        let wanted = chunks.iter().map(|(start, check)| check.end - start).sum::<u64>();
-        let charge = self.ctx.account.charge(wanted)?;
-        let mut parts: Vec<(u64, Bytes)> = Vec::with_capacity(chunks.len());
-        let mut at = 0;
-        while at < chunks.len() {
-            let mut last = at;
-            while last + 1 < chunks.len() && chunks[last + 1].0 - chunks[last].1.end <= GAP_BYTES {
-                last += 1;
-            }
-            let start = chunks[at].0;
-            let bytes = self.ctx.read_range(&self.file.path, start..chunks[last].1.end).await?;
-            for (first, check) in &chunks[at..=last] {
-                let part = bytes.slice((first - start) as usize..(check.end - start) as usize);
-                if crc32c(&part) != check.crc32c {
-                    let path = &self.file.path;
-                    return Err(Error::corrupt(format!("object {path}: a column chunk differs from its checksum")));
-                }
-                parts.push((*first, part));
-            }
-            at = last + 1;
-        }
-        Ok((Sparse { len: self.file.meta.bytes, parts }, charge))
     }
 
     fn piece(&self, offsets: Vec<u32>, slices: &[RecordBatch]) -> Result<Piece> {
@@ -264,4 +238,30 @@ impl Cursor {
             }
         }
     }
+}
+
+/// These column chunks of a row group, checked. No method: the decoder in a cursor may not be shared while waiting.
+async fn fetch(ctx: &FileContext, file: &OpenFile, chunks: &[(u64, Check)]) -> Result<(Sparse, Charge)> {
+    let wanted = chunks.iter().map(|(start, check)| check.end - start).sum::<u64>();
+    let charge = ctx.account.charge(wanted)?;
+    let mut parts: Vec<(u64, Bytes)> = Vec::with_capacity(chunks.len());
+    let mut at = 0;
+    while at < chunks.len() {
+        let mut last = at;
+        while last + 1 < chunks.len() && chunks[last + 1].0 - chunks[last].1.end <= GAP_BYTES {
+            last += 1;
+        }
+        let start = chunks[at].0;
+        let bytes = ctx.read_range(&file.path, start..chunks[last].1.end).await?;
+        for (first, check) in &chunks[at..=last] {
+            let part = bytes.slice((first - start) as usize..(check.end - start) as usize);
+            if crc32c(&part) != check.crc32c {
+                let path = &file.path;
+                return Err(Error::corrupt(format!("object {path}: a column chunk differs from its checksum")));
+            }
+            parts.push((*first, part));
+        }
+        at = last + 1;
+    }
+    Ok((Sparse { len: file.meta.bytes, parts }, charge))
 }
