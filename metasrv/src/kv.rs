@@ -16,6 +16,8 @@ mod memory;
 mod records;
 mod redb;
 mod space;
+#[cfg(test)]
+mod tests;
 
 pub use memory::MemoryKv;
 pub use records::{Change, Records, Versioned};

@@ -2,6 +2,8 @@
 
 use varve_model::id::{NodeEpoch, NodeId};
 
+#[cfg(test)]
+mod tests;
 /// A session that may get regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {

@@ -15,6 +15,8 @@ use varve_model::{Error, ErrorKind, Result};
 use varve_proto::metasrv::{Beat, Order, OrderKind, Report};
 
 mod orders;
+#[cfg(test)]
+mod tests;
 
 use orders::Orders;
 

@@ -21,6 +21,8 @@ use crate::procedure::Executor;
 use crate::reconcile;
 use crate::registry::Registry;
 
+#[cfg(test)]
+mod tests;
 /// Name of the leader of a store that one process holds.
 const LEADER_NAME: &str = "metasrv";
 

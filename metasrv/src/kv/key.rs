@@ -28,6 +28,8 @@ mod reserved;
 mod route;
 mod session;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::{ClusterKey, ClusterRecord};
 pub use counter::{CounterKey, CounterRecord};
