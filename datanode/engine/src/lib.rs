@@ -16,5 +16,7 @@ pub mod region;
 pub mod scan;
 pub mod sst;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod version;
 pub mod wal;

@@ -101,7 +101,7 @@ pub fn encode(sidecar: &Sidecar, keys: &[Vec<u8>], data: &[u8], data_crc: u32) -
         writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
     writer.finish()?;
-    Ok(writer.into_inner()?.into())
+    Ok(std::mem::take(writer.inner_mut()).into())
 }
 
 /// Decodes a sidecar whose whole-object checksum was verified. Errors: `Corrupt`.

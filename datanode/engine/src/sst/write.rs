@@ -213,7 +213,7 @@ impl Writer {
             parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let metadata = parquet.finish().map_err(failed)?;
-        let data = Bytes::from(parquet.into_inner().map_err(failed)?);
+        let data = Bytes::from(std::mem::take(parquet.inner_mut()));
         let mut ends = Vec::new();
         for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
             let (start, len) = chunk.byte_range();
