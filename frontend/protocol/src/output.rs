@@ -1,5 +1,7 @@
 //! What a statement answers.
 
+pub mod column;
+
 use std::fmt::Debug;
 use std::pin::Pin;
 
