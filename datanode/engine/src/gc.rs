@@ -1,1 +1,94 @@
-//! Deletes files that nobody can need any more.
+//! Deletes objects that nobody can need any more; only the region's owner does.
+//!
+//! Files of the own epoch are tracked in memory from the edit that removed
+//! them. Files of older epochs that nothing names are orphans: a commit of an
+//! older epoch is impossible since the claim, whatever any clock says.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStoreExt};
+use varve_model::{Error, Result};
+
+use crate::sst::meta::FileName;
+use crate::store::FileContext;
+use crate::store::create::with_retry;
+
+#[cfg(test)]
+mod tests;
+
+/// Files that left the manifest and wait for their readers.
+#[derive(Debug, Default)]
+pub struct Garbage(Vec<(FileName, Duration)>);
+
+impl Garbage {
+    /// Queues files for deletion not before `due` (boot clock).
+    pub fn push(&mut self, names: Vec<FileName>, due: Duration) {
+        self.0.extend(names.into_iter().map(|name| (name, due)));
+    }
+
+    /// Takes the files that are due and not in use.
+    pub fn due(&mut self, now: Duration, in_use: impl Fn(FileName) -> bool) -> Vec<FileName> {
+        let is_due = |entry: &mut (FileName, Duration)| entry.1 <= now && !in_use(entry.0);
+        self.0.extract_if(.., is_due).map(|(name, _)| name).collect()
+    }
+}
+
+/// Deletes a data file and its sidecar; one that is gone already is fine. Errors: `Unavailable`.
+pub async fn delete_file(ctx: &FileContext, name: FileName) -> Result<()> {
+    delete_paths(ctx, [ctx.paths.data(name), ctx.paths.sidecar(name)]).await
+}
+
+/// Deletes objects; those that are gone already are fine. Errors: `Unavailable`.
+pub async fn delete_paths(ctx: &FileContext, paths: impl IntoIterator<Item = Path>) -> Result<()> {
+    for path in paths {
+        match ctx.store.delete(&path).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => {
+                return Err(Error::unavailable(format!("cannot delete {path}: {error}")).with_source(error));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Objects of files of older epochs that are not named and at least this old by the store's own clock
+/// (an added delay only: safety rests on the epoch). Errors: `Unavailable`.
+pub async fn orphans(
+    ctx: &FileContext,
+    named: &BTreeSet<FileName>,
+    age_min: Duration,
+) -> Result<Vec<(FileName, Path)>> {
+    let now_ms = ctx.clock.wall_nanos() / 1_000_000;
+    let mut found = Vec::new();
+    for folder in [ctx.paths.files(), ctx.paths.indexes()] {
+        let listed = with_retry(&ctx.clock, &folder, || async {
+            ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await
+        })
+        .await?;
+        for meta in listed {
+            let stem = meta.location.filename().and_then(|name| name.split_once('.')).map(|(stem, _)| stem);
+            let Some(name) = stem.and_then(|stem| stem.parse::<FileName>().ok()) else { continue };
+            let is_old = now_ms - meta.last_modified.timestamp_millis() >= age_min.as_millis() as i64;
+            if name.epoch < ctx.region_epoch && !named.contains(&name) && is_old {
+                found.push((name, meta.location));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Deletes all files of a dropped region. Errors: `Unavailable`.
+pub async fn delete_all(ctx: &FileContext) -> Result<()> {
+    for folder in [ctx.paths.files(), ctx.paths.indexes()] {
+        let listed = with_retry(&ctx.clock, &folder, || async {
+            ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await
+        })
+        .await?;
+        delete_paths(ctx, listed.into_iter().map(|meta| meta.location)).await?;
+    }
+    Ok(())
+}

@@ -5,6 +5,7 @@ pub mod failpoint;
 pub mod bug;
 pub mod cache;
 pub mod compaction;
+pub mod engine;
 pub mod flush;
 pub mod format;
 pub mod gc;
@@ -20,3 +21,6 @@ pub mod store;
 mod tests;
 pub mod version;
 pub mod wal;
+
+pub use engine::{Engine, EngineOptions, EngineSetup, Prepared};
+pub use region::{Ack, Region, RegionDescription};

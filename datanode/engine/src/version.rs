@@ -142,10 +142,11 @@ impl VersionSet {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        // Held for the whole change: the region's writer and its background work both change the view.
+        let mut past = self.past.lock();
         let old = self.view();
         let mut next = View::clone(&old);
         let result = change(&mut next);
-        let mut past = self.past.lock();
         past.retain(|view| view.strong_count() > 0);
         past.push(Arc::downgrade(&old));
         *self.view.write() = Arc::new(next);
