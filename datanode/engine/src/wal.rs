@@ -82,7 +82,8 @@ pub trait Wal: Debug + Send + Sync {
     /// Waits when the queue is full. Errors: `Unavailable` after the log was sealed.
     async fn append(&self, block: EncodedBlock) -> Result<Pending>;
 
-    /// The region's blocks of earlier sessions that end above `after`, in sequence order. Errors: `Corrupt`.
+    /// The region's durable blocks that end above `after`, in sequence order, whichever session wrote them.
+    /// Precondition: none of the region is on its way. Errors: `Corrupt`, `Unavailable`.
     fn replay(&self, region: RegionId, after: Sequence) -> BoxStream<'static, Result<Block>>;
 
     /// The sessions whose blocks a region with this flushed sequence still needs, this session last.

@@ -65,8 +65,17 @@ impl FileContext {
     /// Reads a range of an object. Errors: `Corrupt` when it is gone or short, `Unavailable`.
     pub async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
         let want = range.end - range.start;
-        let body =
-            create::with_retry(&self.clock, path, || async { self.store.get_range(path, range.clone()).await }).await?;
+        let body = create::with_retry(&self.clock, path, || async {
+            match self.store.get_range(path, range.clone()).await {
+                // A store refuses a range beyond the end like any bad request: a cut object is damage, not an outage.
+                Err(error) => match self.store.head(path).await {
+                    Ok(meta) if meta.size < range.end => Ok(Bytes::new()),
+                    _ => Err(error),
+                },
+                body => body,
+            }
+        })
+        .await?;
         if body.len() as u64 != want {
             return Err(Error::corrupt(format!("object {path} is shorter than the manifest says")));
         }

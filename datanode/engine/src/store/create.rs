@@ -12,6 +12,9 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, Pu
 use varve_model::{Error, ErrorKind, Result};
 use varve_service::clock::SharedClock;
 
+#[cfg(test)]
+mod tests;
+
 /// Longest time spent on one create or read before its outcome is reported as unknown.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Longest time of one attempt.

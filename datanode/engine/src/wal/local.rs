@@ -192,6 +192,8 @@ struct Shared {
 #[derive(Debug)]
 enum Request {
     Append(EncodedBlock, oneshot::Sender<Result<super::Position>>),
+    /// Closes the open segment, so that it can be replayed.
+    Close(oneshot::Sender<Result<()>>),
     Seal(oneshot::Sender<Result<()>>),
 }
 
@@ -227,7 +229,7 @@ impl Wal for LocalWal {
     }
 
     fn replay(&self, region: RegionId, after: Sequence) -> BoxStream<'static, Result<Block>> {
-        replay::replay(Arc::clone(&self.shared), self.tasks.clone(), region, after)
+        replay::replay(Arc::clone(&self.shared), self.tasks.clone(), self.queue.clone(), (region, after))
     }
 
     fn sources(&self, region: RegionId, flushed_to: Sequence) -> Vec<Source> {

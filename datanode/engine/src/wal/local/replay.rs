@@ -2,37 +2,39 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::{mpsc, oneshot};
 use varve_model::id::{NodeEpoch, RegionId, Sequence};
 use varve_model::{Error, Result, ResultExt};
 use varve_service::task::TaskSet;
 
-use super::{Shared, io_error, segment_name};
+use super::index::Segment;
+use super::{Request, Shared, io_error, segment_name, stopped};
 use crate::format::block::{self, Block};
 use crate::format::segment::{self, IndexEntry};
 
-/// The region's blocks that end above `after`, segment by segment, oldest first.
+/// The region's blocks that end above `from.1`, segment by segment, oldest first.
 pub(super) fn replay(
     shared: Arc<Shared>,
     tasks: TaskSet,
-    region: RegionId,
-    after: Sequence,
+    queue: mpsc::Sender<Request>,
+    from: (RegionId, Sequence),
 ) -> BoxStream<'static, Result<Block>> {
+    let (region, after) = from;
     let segments = {
-        let index = shared.index.lock();
-        let holds = |last: Option<&Sequence>| last.is_some_and(|last| *last > after);
-        index
-            .segments
-            .iter()
-            .filter(|((session, _), segment)| *session != shared.session && holds(segment.last.get(&region)))
-            .map(|(id, segment)| (*id, segment.footer))
-            .collect::<Vec<_>>()
+        let shared = Arc::clone(&shared);
+        async move {
+            close_open(&shared, &queue, from).await?;
+            Ok::<_, Error>(stream::iter(segments(&shared, from).into_iter().map(Ok::<_, Error>)))
+        }
     };
-    stream::iter(segments)
-        .then(move |(id, footer)| {
+    stream::once(segments)
+        .try_flatten()
+        .then(move |segment| {
             let (shared, tasks) = (Arc::clone(&shared), tasks.clone());
             async move {
+                let (id, footer) = segment?;
                 let entries = {
                     let shared = Arc::clone(&shared);
                     tasks.blocking("read a segment's footer", move || entries_of(&shared, id, footer)).await??
@@ -52,6 +54,24 @@ pub(super) fn replay(
             tasks.blocking("read a block", move || read_block(&shared, id, &entry)).await?
         })
         .boxed()
+}
+
+/// Segments with blocks of the region above a sequence, and where their footers are.
+fn segments(shared: &Shared, (region, after): (RegionId, Sequence)) -> Vec<((NodeEpoch, u64), u64)> {
+    let index = shared.index.lock();
+    let holds = |segment: &Segment| segment.last.get(&region).is_some_and(|last| *last > after);
+    let held = index.segments.iter().filter(|(_, segment)| holds(segment));
+    held.map(|(id, segment)| (*id, segment.footer)).collect()
+}
+
+/// A region that is opened again in one session may have blocks in the open segment, which has no footer yet.
+async fn close_open(shared: &Shared, queue: &mpsc::Sender<Request>, from: (RegionId, Sequence)) -> Result<()> {
+    if segments(shared, from).iter().all(|(_, footer)| *footer > 0) {
+        return Ok(());
+    }
+    let (reply, closed) = oneshot::channel();
+    queue.send(Request::Close(reply)).await.map_err(|_| stopped())?;
+    closed.await.unwrap_or_else(|_| Err(stopped()))
 }
 
 fn entries_of(shared: &Shared, id: (NodeEpoch, u64), footer: u64) -> Result<Vec<IndexEntry>> {

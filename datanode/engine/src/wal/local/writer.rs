@@ -82,6 +82,9 @@ impl Writer {
                     }
                     return;
                 }
+                Request::Close(reply) => {
+                    let _ = reply.send(self.close().await);
+                }
                 Request::Append(block, reply) => {
                     let mut bytes = block.bytes.len();
                     group.push((block, reply));
@@ -341,6 +344,9 @@ fn append_footer_at(bytes: &mut Vec<u8>, open: &Open, chain: (NodeEpoch, u64, u3
 fn refuse(request: Request) {
     match request {
         Request::Append(_, reply) => {
+            let _ = reply.send(Err(stopped()));
+        }
+        Request::Close(reply) => {
             let _ = reply.send(Err(stopped()));
         }
         Request::Seal(reply) => {
