@@ -144,6 +144,7 @@ fn a_segment_round_trips_and_every_flipped_bit_is_seen() {
     let some = keys(&[&[("h", "a")], &[], &[("h", "b"), ("x", "")]]);
     let bytes = segment::encode(SeriesId(7), &some).expect("encode");
     assert_eq!(segment::decode(&bytes).expect("decode"), (SeriesId(7), some));
+    crate::format::fixture::check("index-segment", "three-series", &bytes);
     for bit in 0..bytes.len() * 8 {
         let mut bad = bytes.to_vec();
         bad[bit / 8] ^= 1 << (bit % 8);

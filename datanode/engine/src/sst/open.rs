@@ -16,7 +16,7 @@ use varve_model::{Error, Result, ResultExt};
 use super::meta::{FileMeta, FileName};
 use super::schema::{FORMAT, SEQ, key};
 use super::sidecar::{self, Check, Run};
-use super::sparse::Sparse;
+use super::sparse::{Sparse, guarded};
 use crate::cache::Cache;
 use crate::format::checksum::crc32c;
 use crate::store::FileContext;
@@ -100,11 +100,14 @@ impl OpenFile {
         if crc32c(&bytes) != tail.crc32c {
             return Err(Error::corrupt(format!("object {path}: the footer differs from its checksum")));
         }
-        let footer = ParquetMetaDataReader::new()
-            .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&Sparse { len: meta.bytes, parts: vec![(start, bytes)] })
-            .map_err(|error| Error::corrupt("data file: footer").with_source(error))?;
+        let tail = Sparse { len: meta.bytes, parts: vec![(start, bytes)] };
+        let footer = guarded(|| {
+            ParquetMetaDataReader::new()
+                .with_column_index_policy(PageIndexPolicy::Skip)
+                .with_offset_index_policy(PageIndexPolicy::Optional)
+                .parse_and_finish(&tail)
+        });
+        let footer = footer.map_err(|error| Error::corrupt("data file: footer").with_source(error))?;
         let group_starts = check_footer(&footer, chunks, meta)?;
         let arrow = arrow_metadata(footer)?;
         let segments = segments(&sidecar.runs);

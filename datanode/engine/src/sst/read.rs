@@ -22,7 +22,7 @@ use varve_service::telemetry::stage::{self, Stage, StageTimer};
 use super::open::OpenFile;
 use super::piece::{Piece, Projection, Seq};
 use super::sidecar::{Check, Run};
-use super::sparse::Sparse;
+use super::sparse::{Sparse, guarded};
 use super::types::field_type;
 use super::write::table_times;
 use crate::format::checksum::crc32c;
@@ -138,9 +138,9 @@ impl Cursor {
         loop {
             if let Some((reader, _)) = &mut self.reader {
                 let timer = StageTimer::start(Stage::Fetch);
-                let batch = reader.next().transpose();
+                let batch = guarded(|| Ok(reader.next().transpose()?));
                 timer.finish(0, 0);
-                match batch.map_err(|error| Error::corrupt("data file: it does not decode").with_source(error))? {
+                match batch.map_err(damaged)? {
                     Some(batch) if batch.num_rows() > 0 => return Ok(batch),
                     Some(_) => continue,
                     None => self.reader = None,
@@ -175,13 +175,15 @@ impl Cursor {
             let (sparse, charge) = fetch(&self.ctx, &self.file, &chunks).await?;
             stage::count(Stage::Fetch, rows, sparse.parts.iter().map(|part| part.1.len()).sum());
             let mask = ProjectionMask::roots(self.file.arrow.parquet_schema(), self.roots.iter().copied());
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.file.arrow.clone())
-                .with_row_groups(vec![group])
-                .with_projection(mask)
-                .with_row_selection(selection)
-                .with_batch_size(BATCH_ROWS.min(rows))
-                .build()
-                .map_err(damaged)?;
+            let reader = guarded(|| {
+                ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, self.file.arrow.clone())
+                    .with_row_groups(vec![group])
+                    .with_projection(mask)
+                    .with_row_selection(selection)
+                    .with_batch_size(BATCH_ROWS.min(rows))
+                    .build()
+            });
+            let reader = reader.map_err(damaged)?;
             self.reader = Some((reader, charge));
             return Ok(());
         }

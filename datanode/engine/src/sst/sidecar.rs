@@ -21,6 +21,7 @@ use varve_model::{Error, Result};
 
 use super::encoding;
 use super::schema::{FORMAT, key};
+use super::sparse::guarded;
 
 /// Where the rows of one series of one bucket are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +108,8 @@ pub fn encode(sidecar: &Sidecar, keys: &[Vec<u8>], data: &[u8], data_crc: u32) -
 /// Decodes a sidecar whose whole-object checksum was verified. Errors: `Corrupt`.
 pub fn decode(bytes: Bytes) -> Result<Sidecar> {
     let bad = |what: &str| Error::corrupt(format!("sidecar: {what}"));
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| bad("not Parquet").with_source(error))?;
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(bytes));
+    let builder = builder.map_err(|error| bad("not Parquet").with_source(error))?;
     let pairs = builder.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
     let value = |key: &str| pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
     if value(key::FORMAT) != Some(FORMAT) || value(key::KIND) != Some("sidecar") {
@@ -121,17 +122,18 @@ pub fn decode(bytes: Bytes) -> Result<Sidecar> {
         return Err(bad("checksums are out of order"));
     }
     let rows = builder.metadata().file_metadata().num_rows().max(0) as usize;
-    let reader = builder.with_batch_size(rows.clamp(1, 1 << 16)).build();
+    let reader = guarded(|| builder.with_batch_size(rows.clamp(1, 1 << 16)).build());
     let reader = reader.map_err(|error| bad("damaged").with_source(error))?;
     Ok(Sidecar { runs: decode_runs(reader)?, checks })
 }
 
-fn decode_runs(reader: ParquetRecordBatchReader) -> Result<Vec<Run>> {
+fn decode_runs(mut reader: ParquetRecordBatchReader) -> Result<Vec<Run>> {
     let bad = |what: &str| Error::corrupt(format!("sidecar: {what}"));
     let mut runs = Vec::new();
     let mut next_row = 0u64;
-    for batch in reader {
-        let batch = batch.map_err(|error| bad("damaged").with_source(error))?;
+    while let Some(batch) =
+        guarded(|| Ok(reader.next().transpose()?)).map_err(|error| bad("damaged").with_source(error))?
+    {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| bad("a column is missing"));
         let wrong = || bad("a column has another type");
         let u32s = |name| column(name)?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong);

@@ -1,4 +1,9 @@
 //! Some ranges of a file in memory, for Parquet's decoder: reading outside them is an error, never a fetch.
+//!
+//! The decoder panics on some damage. Checksums stop that before it decodes;
+//! should one ever pass them, [`guarded`] makes it an error like any other.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
@@ -47,4 +52,9 @@ impl ChunkReader for Sparse {
         }
         Ok(part.slice(..length))
     }
+}
+
+/// Runs the decoder; a panic inside is damage. What it worked on must be dropped after an error.
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(ParquetError::General("the decoder gave up".into())))
 }

@@ -195,3 +195,17 @@ async fn a_reader_pins_the_files_of_its_view() {
     drop(reader);
     assert!(!lab.set.in_use(old));
 }
+
+#[cfg(feature = "seeded-bugs")]
+#[tokio::test]
+async fn the_planted_bug_that_prunes_by_value_below_the_merge_is_found() {
+    use crate::bug::{Bug, set};
+    let mut lab = Lab::new(table(MergeMode::LastRow, TimeUnit::Nanosecond), Ttl::Forever);
+    lab.write(&[at("a", hours(0), 1)]);
+    lab.flush().await;
+    lab.write(&[at("a", hours(0), 2)]);
+    set(Some(Bug::ValuePruningBeforeMerge));
+    let rows = lab.rows(TimeRange::ALL, vec![]).await;
+    set(None);
+    assert_ne!(rows.expect("scan"), [at("a", hours(0), 2)]);
+}
