@@ -3,7 +3,6 @@
 #[macro_use]
 pub mod failpoint;
 pub mod bug;
-pub mod cache;
 pub mod compaction;
 pub mod engine;
 pub mod flush;

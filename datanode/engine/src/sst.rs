@@ -5,6 +5,7 @@
 //! so that a reader fetches, checks and decodes only what it needs.
 
 pub mod bucket;
+mod cache;
 pub mod encoding;
 pub mod meta;
 mod open;

@@ -36,8 +36,8 @@ impl TagIndex {
                 Posting::Many(ids) => {
                     ids.insert(id);
                 }
-                one => {
-                    let Posting::One(first) = *one else { unreachable!("the other variant is above") };
+                one @ Posting::One(_) => {
+                    let Posting::One(first) = *one else { unreachable!("the pattern says so") };
                     *one = Posting::Many(Box::new([first, id].into_iter().collect()));
                 }
             }
@@ -94,7 +94,9 @@ impl TagIndex {
         if codes.len() > 64 && codes.len() * 8 > self.postings.len() {
             // Many values: one pass over the series is cheaper than so many unions.
             let mut wanted = vec![false; self.postings.len()];
-            codes.iter().for_each(|&code| wanted[code as usize] = true);
+            for &code in codes {
+                wanted[code as usize] = true;
+            }
             let mut ids = RoaringBitmap::new();
             for (id, &code) in self.forward.iter().enumerate() {
                 if code > 0 && wanted[code as usize - 1] {

@@ -33,8 +33,7 @@ pub(super) fn seal(parts: &[Part], tier: u8) -> SortedPart {
         .into_iter()
         .map(|(column, stored)| FieldColumn { column, vector: concat(parts, column, stored, rows).gather(&order) })
         .collect();
-    let mut time = TimeRange::EMPTY;
-    parts.iter().for_each(|part| time = time.union(part.time()));
+    let time = parts.iter().fold(TimeRange::EMPTY, |time, part| time.union(part.time()));
     let first = parts.iter().map(|part| part.sequences().0).min().unwrap_or(Sequence(0));
     let last = parts.iter().map(|part| part.sequences().1).max().unwrap_or(Sequence(0));
     let sorted = SortedPart {

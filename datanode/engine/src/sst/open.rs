@@ -13,11 +13,11 @@ use varve_model::id::ColumnId;
 use varve_model::time::TimeRange;
 use varve_model::{Error, Result, ResultExt};
 
+use super::cache::Cache;
 use super::meta::{FileMeta, FileName};
 use super::schema::{FORMAT, SEQ, key};
 use super::sidecar::{self, Check, Run};
 use super::sparse::{Sparse, guarded};
-use crate::cache::Cache;
 use crate::format::checksum::crc32c;
 use crate::store::FileContext;
 use crate::store::path::RegionPaths;
@@ -73,6 +73,11 @@ impl OpenFiles {
         let open = Arc::new(open);
         self.cache.insert(meta.name, open.clone(), open.bytes());
         Ok(open)
+    }
+
+    /// Bytes that open files hold.
+    pub fn bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     /// How often a reader asked for a file: tests assert that tag questions never do.

@@ -131,7 +131,9 @@ async fn all_types_survive_a_file_and_a_new_column_reads_null_from_an_old_one() 
     let mut lab = Lab::new(table_of(schema, MergeMode::LastRow), Ttl::Forever);
     let bytes = |values: &[&[u8]]| {
         let mut bytes = Bytes::default();
-        values.iter().for_each(|value| bytes.push(value));
+        for value in values {
+            bytes.push(value);
+        }
         bytes
     };
     let vectors = [

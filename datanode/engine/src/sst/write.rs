@@ -174,7 +174,7 @@ impl Writer {
             }
             at += len as usize;
         }
-        for &seq in rows.seq.iter() {
+        for &seq in &rows.seq {
             self.seq = (self.seq.0.min(seq), self.seq.1.max(seq));
         }
         self.rows += at as u64;

@@ -366,5 +366,5 @@ pub(crate) fn hours(hours: i64) -> i64 {
 }
 
 pub(crate) fn day_ttl() -> Ttl {
-    Ttl::For(Duration::from_secs(86_400))
+    Ttl::For(Duration::from_hours(24))
 }

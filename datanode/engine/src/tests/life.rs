@@ -108,7 +108,7 @@ proptest! {
     fn any_order_of_writes_deletes_flushes_compactions_and_reopens_answers_like_a_map(
         ops in proptest::collection::vec(op(), 1..14),
         mode in prop_oneof![Just(MergeMode::Append), Just(MergeMode::LastRow), Just(MergeMode::LastNonNull)],
-        ttl in prop_oneof![Just(Ttl::Forever), Just(Ttl::For(std::time::Duration::from_secs(33 * 3600 + 1800)))],
+        ttl in prop_oneof![Just(Ttl::Forever), Just(Ttl::For(std::time::Duration::from_mins(33 * 60 + 30)))],
         (a, b) in (ts(), ts()),
         hosts in proptest::collection::vec(host(), 0..3),
     ) {

@@ -67,7 +67,7 @@ fn tsbs() -> Lab {
     let mut state = (0..hosts * 10).map(|_| (random.next() % 101) as f64).collect::<Vec<_>>();
     for steps in (0..8640i64).collect::<Vec<_>>().chunks(80) {
         let rows = steps.len() * hosts;
-        let mut values = vec![Vec::with_capacity(rows); 10];
+        let mut values = vec![Vec::new(); 10];
         let (mut row_keys, mut ts) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for step in steps {
             for host in 0..hosts {

@@ -11,7 +11,7 @@ mod tests;
 
 /// Values by key, bounded by the sum of their weights. Thread-safe.
 #[derive(Debug)]
-pub struct Cache<K, V>(Mutex<Inner<K, V>>);
+pub(super) struct Cache<K, V>(Mutex<Inner<K, V>>);
 
 #[derive(Debug)]
 struct Inner<K, V> {
@@ -32,12 +32,12 @@ struct Entry<V> {
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     /// An empty cache.
-    pub fn new(bytes_max: u64) -> Self {
+    pub(super) fn new(bytes_max: u64) -> Self {
         Self(Mutex::new(Inner { bytes_max, bytes: 0, tick: 0, entries: FxHashMap::default(), by_use: BTreeMap::new() }))
     }
 
     /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<V> {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
         let inner = &mut *self.0.lock();
         let entry = inner.entries.get_mut(key)?;
         inner.tick += 1;
@@ -48,7 +48,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// Keeps a value unless it alone exceeds the bound.
-    pub fn insert(&self, key: K, value: V, bytes: u64) {
+    pub(super) fn insert(&self, key: K, value: V, bytes: u64) {
         let inner = &mut *self.0.lock();
         inner.remove(&key);
         if bytes > inner.bytes_max {
@@ -64,13 +64,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         inner.entries.insert(key, Entry { value, bytes, used: inner.tick });
     }
 
-    /// Forgets a key.
-    pub fn remove(&self, key: &K) {
-        self.0.lock().remove(key);
-    }
-
     /// Bytes held.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.0.lock().bytes
     }
 }
