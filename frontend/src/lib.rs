@@ -1,1 +1,18 @@
-//! Speaking, planning, routing; stateless.
+#![doc = include_str!("../README.md")]
+
+mod catalog;
+mod cluster;
+mod config;
+#[cfg(test)]
+mod fake;
+mod gateway;
+mod ingest;
+mod language;
+// mod listen;
+mod plan;
+mod statement;
+
+pub use cluster::Connect;
+pub use config::FrontendConfig;
+// pub use listen::{Addresses, Host, listen};
+pub use gateway::{Frontend, FrontendSetup, start};

@@ -88,6 +88,13 @@ impl Charge {
         self.bytes
     }
 
+    /// Gives bytes back before the drop; at most all of them.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.account.sub(bytes);
+    }
+
     /// Takes over another charge of the same account.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.account.0, &other.account.0), "charges of two accounts");

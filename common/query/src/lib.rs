@@ -1,1 +1,8 @@
-//! The DataFusion kit that frontend and datanode agree on.
+#![doc = include_str!("../README.md")]
+
+pub mod column;
+pub mod context;
+pub mod error;
+pub mod fragment;
+pub mod operator;
+pub mod predicate;

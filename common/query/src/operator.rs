@@ -1,0 +1,10 @@
+//! Our physical operators.
+
+mod cast;
+mod reader;
+mod region_scan;
+#[cfg(test)]
+mod tests;
+
+pub use reader::{BatchStream, Reader, RegionReader};
+pub use region_scan::{RegionScanExec, ScanRegion, ScanSource};

@@ -1,0 +1,228 @@
+//! The leaf: rows of some regions of one table, merged and filtered by time and tags.
+//!
+//! One partition per region. The leaf names columns by id and carries the
+//! regions' epochs, so that it means the same wherever it is executed and a
+//! moved region is noticed. It takes no filter from above at execution: what may
+//! go below the merge was decided at planning, by `predicate`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    ReplaceChildrenOptions, SendableRecordBatchStream,
+};
+use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use serde::{Deserialize, Serialize};
+use varve_model::id::{RegionEpoch, RegionId};
+use varve_model::matcher::Matcher;
+use varve_model::scan::ScanSpec;
+use varve_model::schema::ColumnRole;
+use varve_model::time::TimeRange;
+
+use super::cast::to_logical;
+use super::reader::Reader;
+use crate::column::ScanTable;
+use crate::error::into_datafusion;
+use crate::predicate::Predicate;
+
+/// One region to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanRegion {
+    /// The region.
+    pub region: RegionId,
+    /// The epoch the planner believes in.
+    pub epoch: RegionEpoch,
+}
+
+/// What a leaf reads; all that goes over the wire of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanSource {
+    /// The table.
+    pub table: Arc<ScanTable>,
+    /// The regions, one partition each.
+    pub regions: Vec<ScanRegion>,
+    /// Bounds of the time index.
+    pub time: TimeRange,
+    /// Conditions on tags.
+    pub matchers: Vec<Matcher>,
+    /// Indexes into the table's columns: what comes out, in this order.
+    pub projection: Vec<usize>,
+    /// Rows after which a partition ends.
+    pub fetch: Option<usize>,
+}
+
+impl ScanSource {
+    /// Whether every index is inside the table; bytes from a wire are not trusted.
+    pub fn is_valid(&self) -> bool {
+        self.projection.iter().all(|&at| at < self.table.columns.len())
+    }
+
+    /// Reads under these conditions.
+    pub fn with_predicate(mut self, predicate: Predicate) -> Self {
+        self.time = predicate.time;
+        self.matchers = predicate.matchers;
+        self
+    }
+
+    fn spec(&self, partition: usize) -> ScanSpec {
+        let ScanRegion { region, epoch } = self.regions[partition];
+        let mut columns = self.projection.iter().map(|&at| self.table.columns[at].id).collect::<Vec<_>>();
+        if columns.is_empty() {
+            // Somebody only counts rows: the time index is the cheapest column that every row has.
+            let time = self.table.columns.iter().find(|column| column.role == ColumnRole::TimeIndex);
+            columns.extend(time.map(|column| column.id));
+        }
+        ScanSpec { region, epoch, time: self.time, matchers: self.matchers.clone(), columns }
+    }
+}
+
+/// The leaf.
+#[derive(Clone, Debug)]
+pub struct RegionScanExec {
+    source: ScanSource,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl RegionScanExec {
+    /// A leaf over these regions. Precondition: the source is valid.
+    pub fn new(source: ScanSource) -> Self {
+        let schema = source.table.schema(&source.projection);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(source.regions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { source, schema, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// What it reads.
+    pub fn source(&self) -> &ScanSource {
+        &self.source
+    }
+
+    /// The same leaf over some of its regions.
+    pub fn with_regions(&self, regions: Vec<ScanRegion>) -> Self {
+        Self::new(ScanSource { regions, ..self.source.clone() })
+    }
+}
+
+impl DisplayAs for RegionScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let ScanSource { table, regions, time, matchers, fetch, .. } = &self.source;
+        write!(f, "RegionScanExec: table={}, regions={}, columns=[{names}]", table.name, regions.len())?;
+        if *time != TimeRange::ALL {
+            write!(f, ", time=[{}, {}]", time.start, time.end)?;
+        }
+        for matcher in matchers {
+            write!(f, ", {} {:?}", matcher.tag, matcher.op)?;
+        }
+        fetch.map_or(Ok(()), |fetch| write!(f, ", fetch={fetch}"))
+    }
+}
+
+impl ExecutionPlan for RegionScanExec {
+    fn name(&self) -> &'static str {
+        "RegionScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        false
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self::new(ScanSource { fetch: limit, ..self.source.clone() })))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.source.fetch
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition >= self.source.regions.len() {
+            return Err(DataFusionError::Internal(format!("RegionScanExec has no partition {partition}")));
+        }
+        let reader = Reader::of(&context)?;
+        let spec = self.source.spec(partition);
+        let nothing = spec.time.is_empty() || self.source.fetch == Some(0);
+        let schema = Arc::clone(&self.schema);
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let read = async move {
+            if nothing {
+                return Ok(stream::empty().boxed());
+            }
+            let batches = reader.0.read(spec).await.map_err(into_datafusion)?;
+            let batches = batches.map(move |batch| {
+                let logical = to_logical(&batch.map_err(into_datafusion)?, &schema)?;
+                metrics.record_output(logical.num_rows());
+                Ok(logical)
+            });
+            Ok::<_, DataFusionError>(batches.boxed())
+        };
+        let rows = first_rows(stream::once(read).try_flatten(), self.source.fetch);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// Ends a stream after so many rows; the reader is dropped with it.
+fn first_rows(
+    batches: impl Stream<Item = Result<RecordBatch>>,
+    fetch: Option<usize>,
+) -> impl Stream<Item = Result<RecordBatch>> {
+    let cut = batches.scan(fetch.unwrap_or(usize::MAX), |left, batch| {
+        if *left == 0 {
+            return future::ready(None);
+        }
+        let batch = batch.map(|batch| {
+            let batch = if batch.num_rows() > *left { batch.slice(0, *left) } else { batch };
+            *left -= batch.num_rows();
+            batch
+        });
+        future::ready(Some(batch))
+    });
+    cut
+}

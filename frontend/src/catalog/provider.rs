@@ -1,0 +1,70 @@
+//! The catalog as DataFusion asks for it: one catalog, a schema per database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use varve_query::context::{CATALOG, CATALOG_ALIAS};
+
+use super::table::RegionTable;
+use crate::cluster::{Database, View};
+
+/// All databases of one view.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogs {
+    view: Arc<View>,
+}
+
+impl Catalogs {
+    pub(crate) fn new(view: Arc<View>) -> Self {
+        Self { view }
+    }
+}
+
+impl CatalogProviderList for Catalogs {
+    fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        [CATALOG, CATALOG_ALIAS].contains(&name).then(|| Arc::new(self.clone()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for Catalogs {
+    fn schema_names(&self) -> Vec<String> {
+        self.view.databases.keys().cloned().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let database = self.view.databases.get(name)?;
+        Some(Arc::new(DatabaseSchema { database: Arc::clone(database) }))
+    }
+}
+
+/// The tables of one database.
+#[derive(Debug)]
+struct DatabaseSchema {
+    database: Arc<Database>,
+}
+
+#[async_trait]
+impl SchemaProvider for DatabaseSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.database.tables.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let table = self.database.tables.get(name);
+        Ok(table.map(|table| Arc::new(RegionTable::new(Arc::clone(table))) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.database.tables.contains_key(name)
+    }
+}

@@ -1,0 +1,115 @@
+//! Keeps the view current: one watch on metasrv, opened again whenever it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use varve_model::{Error, Result};
+use varve_proto::call::Call;
+use varve_proto::metasrv::{MetasrvApi, Procedure};
+use varve_service::clock::SharedClock;
+
+use super::view::View;
+
+/// First and longest pause before the watch is opened again.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The watch is open for as long as the frontend lives.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The current view and who waits for the next.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    metasrv: Arc<dyn MetasrvApi>,
+    clock: SharedClock,
+    view: RwLock<Arc<View>>,
+    /// The view's revision; `None` before the first snapshot.
+    revision: watch::Sender<Option<u64>>,
+}
+
+impl Feed {
+    pub(crate) fn new(metasrv: Arc<dyn MetasrvApi>, clock: SharedClock) -> Self {
+        Self { metasrv, clock, view: RwLock::default(), revision: watch::Sender::new(None) }
+    }
+
+    /// Follows metasrv until the token is cancelled.
+    pub(crate) async fn follow(self: Arc<Self>, token: CancellationToken) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                outcome = self.follow_once() => match outcome {
+                    Ok(()) => pause = PAUSE_MIN,
+                    Err(error) => tracing::warn!(%error, "watch on metasrv ended, opening it again"),
+                },
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = self.clock.sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+            }
+        }
+    }
+
+    /// One watch to its end; `Ok` when it brought news.
+    async fn follow_once(&self) -> Result<()> {
+        let call = Call::system(format!("watch-{:016x}", self.clock.random() as u64), WATCH_TIMEOUT);
+        let mut messages = self.metasrv.watch(&call).await?;
+        let mut heard = false;
+        while let Some(news) = messages.next().await {
+            let next = self.view.read().after(&*news?);
+            let revision = next.revision;
+            *self.view.write() = Arc::new(next);
+            self.revision.send_replace(Some(revision));
+            heard = true;
+        }
+        if heard { Ok(()) } else { Err(Error::unavailable("metasrv closed the watch before its first news")) }
+    }
+
+    /// The current view.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read())
+    }
+
+    /// Whether the first snapshot is in.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.revision.borrow().is_some()
+    }
+
+    /// Waits for the first snapshot.
+    pub(crate) async fn ready(&self) {
+        // The sender lives in self, so waiting ends only by a snapshot.
+        drop(self.revision.subscribe().wait_for(Option::is_some).await);
+    }
+
+    /// A view that has this revision. Errors: `Timeout`.
+    pub(crate) async fn reach(&self, revision: u64, timeout: Duration) -> Result<Arc<View>> {
+        let mut seen = self.revision.subscribe();
+        tokio::select! {
+            _ = seen.wait_for(|at| at.is_some_and(|at| at >= revision)) => Ok(self.view()),
+            () = self.clock.sleep(timeout) => Err(Error::new(
+                varve_model::ErrorKind::Timeout,
+                format!("the catalog did not reach revision {revision} in time; the change itself is done"),
+            )),
+        }
+    }
+
+    /// A view newer than this revision, or the current one after `patience`.
+    pub(crate) async fn newer_than(&self, revision: u64, patience: Duration) -> Arc<View> {
+        let mut seen = self.revision.subscribe();
+        tokio::select! {
+            _ = seen.wait_for(|at| at.is_some_and(|at| at > revision)) => {}
+            () = self.clock.sleep(patience) => {}
+        }
+        self.view()
+    }
+
+    /// Carries out a change and waits until the view shows it.
+    pub(crate) async fn execute(&self, call: &Call, procedure: Procedure) -> Result<bool> {
+        let outcome = self.metasrv.execute(call, procedure).await?;
+        self.reach(outcome.revision, call.timeout).await?;
+        Ok(outcome.changed)
+    }
+}

@@ -1,0 +1,3 @@
+//! The languages that clients write in.
+
+pub(crate) mod sql;

@@ -1,0 +1,27 @@
+//! SQL: our own statements around DataFusion's queries.
+//!
+//! Queries are parsed by `sqlparser` and planned by DataFusion. The statements
+//! that define or show something follow GreptimeDB's grammar, which no published
+//! parser has, so they are parsed here on the same tokens.
+
+mod alter;
+mod ast;
+mod create;
+mod literal;
+mod options;
+mod parse;
+mod show;
+#[cfg(test)]
+mod tests;
+mod types;
+mod zone;
+
+pub(crate) use ast::{
+    AlterAction, CreateDatabase, CreateTable, Delete, Drop, Insert, InsertSource, Name, Setting, Show, ShowFilter,
+    Statement,
+};
+pub(crate) use options::{set as set_option, unset as unset_option};
+pub(crate) use literal::{Literal, convert, literal};
+pub(crate) use parse::parse;
+pub(crate) use types::{describe_type, sql_type};
+pub(crate) use zone::Zone;

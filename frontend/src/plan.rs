@@ -1,0 +1,14 @@
+//! From a logical plan to rows: optimise, distribute over the datanodes, merge here.
+
+mod deadline;
+mod distribute;
+mod exchange;
+mod merge;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use deadline::Deadline;
+pub(crate) use distribute::{Fleet, distribute};
+pub(crate) use merge::{open, stream};
+pub(crate) use read::RemoteReader;

@@ -1,0 +1,45 @@
+//! Runs the top plan and hands out its rows, up to a deadline.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{StreamExt, stream};
+use varve_model::Result;
+use varve_protocol::output::{Output, RowStream};
+use varve_query::error::from_datafusion;
+
+use super::deadline::Deadline;
+
+/// Starts a plan and waits for its first batch, so that errors which allow another try come out here.
+pub(crate) async fn open(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    deadline: &Deadline,
+) -> Result<(Option<RecordBatch>, RowStream)> {
+    let stream = execute_stream(plan, context).map_err(from_datafusion)?;
+    let mut rows: RowStream = Box::pin(stream.map(|batch| batch.map_err(from_datafusion)));
+    let first = deadline.bound("the query", async { rows.next().await.transpose() }).await?;
+    Ok((first, rows))
+}
+
+/// The rows as an answer. Dropping the stream ends the work everywhere.
+pub(crate) fn stream(
+    schema: arrow_schema::SchemaRef,
+    first: Option<RecordBatch>,
+    rows: RowStream,
+    deadline: Deadline,
+) -> Output {
+    let rest = stream::unfold(Some((rows, deadline)), |state| async move {
+        let (mut rows, deadline) = state?;
+        match deadline.bound("the query", async { rows.next().await.transpose() }).await {
+            Ok(Some(batch)) => Some((Ok(batch), Some((rows, deadline)))),
+            Ok(None) => None,
+            // After an error there is nothing more, and the work ends with the dropped stream.
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    let all = stream::iter(first.map(Ok)).chain(rest);
+    Output::Rows { schema, stream: Box::pin(all) }
+}

@@ -1,0 +1,172 @@
+//! SELECT and EXPLAIN: plan, distribute, merge; again under newer routes while no row was sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::sql::parser::Statement as PlannerStatement;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use futures::{TryStreamExt, stream};
+use varve_model::value::Value;
+use varve_model::Result;
+use varve_protocol::output::Output;
+use varve_query::error::from_datafusion;
+use varve_service::telemetry::stage::{Stage, StageTimer};
+
+use super::{Conductor, Scope};
+use crate::cluster::{View, with_routes};
+use crate::plan::{Fleet, RemoteReader, distribute, open, stream as row_stream};
+
+/// A plan that is ready to run.
+pub(super) struct Planned {
+    pub(super) logical: LogicalPlan,
+    pub(super) physical: Arc<dyn ExecutionPlan>,
+    pub(super) state: SessionState,
+    fleet: Arc<Fleet>,
+}
+
+impl Conductor {
+    pub(super) async fn query(&self, scope: &Scope, query: ast::Query) -> Result<Output> {
+        with_routes(&self.feed, |view| self.query_once(scope, query.clone(), view)).await
+    }
+
+    /// One try: plans and waits for the first batch, so that a stale route shows before a row was sent.
+    async fn query_once(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Output> {
+        let planned = self.plan(scope, query, view).await?;
+        let reader = Arc::new(RemoteReader::new(Arc::clone(&planned.fleet)));
+        let context = self.sessions.task_of(&planned.state, reader);
+        let schema = planned.physical.schema();
+        let (first, rows) = open(planned.physical, context, &scope.deadline).await?;
+        Ok(row_stream(schema, first, rows, scope.deadline.clone()))
+    }
+
+    /// All rows of a query, for statements that need them here.
+    pub(super) async fn collect(&self, scope: &Scope, query: ast::Query) -> Result<(Arc<Schema>, Vec<RecordBatch>)> {
+        match self.query(scope, query).await? {
+            Output::Rows { schema, stream } => Ok((schema, stream.try_collect().await?)),
+            other => Err(varve_model::Error::internal(format!("a query answered {other:?}"))),
+        }
+    }
+
+    pub(super) async fn plan(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Planned> {
+        let state = self.state(scope, &view);
+        let logical = logical_plan(&state, query).await?;
+        let logical = bind(logical, &scope.params)?;
+        let timer = StageTimer::start(Stage::Plan);
+        let logical = state.optimize(&logical).map_err(from_datafusion)?;
+        timer.finish(0, 0);
+        let physical =
+            state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
+        let clients = Arc::clone(&self.clients);
+        let fleet = Arc::new(Fleet::new(view, clients, scope.deadline.clone(), &scope.session.time_zone));
+        let physical = distribute(physical, &fleet)?;
+        Ok(Planned { logical, physical, state, fleet })
+    }
+
+    pub(super) async fn explain(
+        &self,
+        scope: &Scope,
+        query: ast::Query,
+        analyze: bool,
+        verbose: bool,
+    ) -> Result<Output> {
+        if analyze {
+            return with_routes(&self.feed, |view| self.analyze_once(scope, query.clone(), view)).await;
+        }
+        let planned = with_routes(&self.feed, |view| self.plan(scope, query.clone(), view)).await?;
+        let physical = displayable(planned.physical.as_ref()).indent(verbose).to_string();
+        Ok(plans(&[("logical_plan", planned.logical.display_indent().to_string()), ("physical_plan", physical)]))
+    }
+
+    async fn analyze_once(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Output> {
+        let planned = self.plan(scope, query, view).await?;
+        let reader = Arc::new(RemoteReader::new(Arc::clone(&planned.fleet)));
+        let context = self.sessions.task_of(&planned.state, reader);
+        let plan = Arc::clone(&planned.physical);
+        let (first, rows) = open(Arc::clone(&plan), context, &scope.deadline).await?;
+        let mut count = first.map_or(0, |batch| batch.num_rows());
+        scope
+            .deadline
+            .bound("the query", async {
+                let rest: Vec<_> = rows.map_ok(|batch| batch.num_rows()).try_collect().await?;
+                count += rest.into_iter().sum::<usize>();
+                Ok(())
+            })
+            .await?;
+        let shown = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
+        Ok(plans(&[("plan_with_metrics", shown), ("rows", count.to_string())]))
+    }
+}
+
+/// Two columns as DataFusion's own EXPLAIN has them.
+pub(super) fn plans_schema() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![
+        Field::new("plan_type", DataType::Utf8, false),
+        Field::new("plan", DataType::Utf8, false),
+    ]))
+}
+
+fn plans(rows: &[(&str, String)]) -> Output {
+    let schema = plans_schema();
+    let kinds: ArrayRef = Arc::new(rows.iter().map(|(kind, _)| Some(*kind)).collect::<StringArray>());
+    let texts: ArrayRef = Arc::new(rows.iter().map(|(_, text)| Some(text.as_str())).collect::<StringArray>());
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![kinds, texts]).expect("two columns of one length");
+    Output::Rows { schema, stream: Box::pin(stream::iter([Ok(batch)])) }
+}
+
+/// SQL to a logical plan.
+pub(super) async fn logical_plan(state: &SessionState, query: ast::Query) -> Result<LogicalPlan> {
+    let statement = PlannerStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
+    state.statement_to_plan(statement).await.map_err(from_datafusion)
+}
+
+/// Puts values for `$1`, `$2`, ..
+pub(super) fn bind(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan> {
+    if params.is_empty() {
+        return Ok(plan);
+    }
+    let values = params.iter().map(|value| ScalarAndMetadata::new(scalar(value), None)).collect();
+    plan.with_param_values(ParamValues::List(values)).map_err(from_datafusion)
+}
+
+/// A parameter as DataFusion has it.
+pub(super) fn scalar(value: &Value) -> ScalarValue {
+    match value {
+        Value::Null => ScalarValue::Null,
+        Value::F64(value) => ScalarValue::Float64(Some(*value)),
+        Value::I64(value) => ScalarValue::Int64(Some(*value)),
+        Value::U64(value) => ScalarValue::UInt64(Some(*value)),
+        Value::Bool(value) => ScalarValue::Boolean(Some(*value)),
+        Value::String(text) => ScalarValue::Utf8View(Some(text.clone())),
+        Value::Binary(bytes) => ScalarValue::BinaryView(Some(bytes.clone())),
+    }
+}
+
+/// Types of `$1`, `$2`, .. in order.
+pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>> {
+    let types = plan.get_parameter_types().map_err(from_datafusion)?;
+    let numbered = types.into_iter().filter_map(|(name, kind)| Some((name.strip_prefix('$')?.parse().ok()?, kind)));
+    let numbered = numbered.collect::<BTreeMap<usize, _>>();
+    let count = numbered.keys().next_back().copied().unwrap_or(0);
+    Ok((1..=count).map(|number| numbered.get(&number).cloned().flatten()).collect())
+}
+
+/// `SELECT * FROM table WHERE condition`. Errors: `Internal`.
+pub(super) fn select_all(table: &ast::ObjectName, condition: ast::Expr) -> Result<ast::Query> {
+    let text = format!("SELECT * FROM {table}");
+    let broken = |error| varve_model::Error::internal("a quoted name parses").with_source(error);
+    let mut query = *Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query()).map_err(broken)?;
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        select.selection = Some(condition);
+    }
+    Ok(query)
+}

@@ -1,0 +1,30 @@
+//! SET and USE: changes of the connection's session, which the wire keeps.
+
+use varve_model::name::SYSTEM_DATABASES;
+use varve_model::Result;
+use varve_protocol::output::{Output, SessionChange};
+
+use super::Conductor;
+use crate::language::sql::Setting;
+
+impl Conductor {
+    pub(super) fn use_database(&self, database: String, verb: &'static str) -> Result<Output> {
+        if !SYSTEM_DATABASES.contains(&database.as_str()) {
+            self.feed.view().database(&database)?;
+        }
+        Ok(Output::Set { verb, change: SessionChange::Database(database) })
+    }
+
+    pub(super) fn set(&self, setting: Setting) -> Result<Output> {
+        let change = match setting {
+            Setting::TimeZone(zone) => SessionChange::TimeZone(zone),
+            // A search path may name schemas that do not exist; only a known one is entered.
+            Setting::Database(database) => match self.feed.view().databases.contains_key(&database) {
+                true => SessionChange::Database(database),
+                false => SessionChange::Ignored,
+            },
+            Setting::Ignored => SessionChange::Ignored,
+        };
+        Ok(Output::Set { verb: "SET", change })
+    }
+}

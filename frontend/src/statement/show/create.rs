@@ -1,0 +1,117 @@
+//! CREATE statements that would make what is there.
+
+use std::fmt::Write as _;
+
+use chrono::DateTime;
+use varve_model::schema::{Column, ColumnDefault, LogicalType};
+use varve_model::table::{DatabaseInfo, MergeMode, Ttl};
+use varve_model::value::Value;
+
+use crate::cluster::Table;
+use crate::language::sql::sql_type;
+
+/// A table's statement, as GreptimeDB prints it.
+pub(super) fn table_text(table: &Table) -> String {
+    let schema = &table.info.schema;
+    let mut lines = schema.columns.iter().map(column_text).collect::<Vec<_>>();
+    lines.push(format!("  TIME INDEX ({})", quoted(&schema.time_index().name)));
+    let key = schema.key_columns().map(|column| quoted(&column.name)).collect::<Vec<_>>();
+    if !key.is_empty() {
+        lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
+    }
+    let mut text = format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)\n\nENGINE=mito\n", quoted(&table.info.name), lines.join(",\n"));
+    let options = options_of(table);
+    if !options.is_empty() {
+        let _ = write!(text, "WITH(\n{}\n)", options.join(",\n"));
+    }
+    text
+}
+
+fn column_text(column: &Column) -> String {
+    let null = if column.nullable { "NULL" } else { "NOT NULL" };
+    let mut text = format!("  {} {} {null}", quoted(&column.name), sql_type(column.logical));
+    if let Some(default) = &column.default {
+        let value = default_text(default, column.logical);
+        let plain = matches!(default, ColumnDefault::CurrentTimestamp)
+            || matches!(default, ColumnDefault::Value(Value::F64(_) | Value::U64(_) | Value::Bool(_)))
+            || (matches!(default, ColumnDefault::Value(Value::I64(_))) && !is_time(column.logical));
+        let value = if plain { value } else { format!("'{}'", value.replace('\'', "''")) };
+        let _ = write!(text, " DEFAULT {value}");
+    }
+    if let Some(comment) = &column.comment {
+        let _ = write!(text, " COMMENT '{}'", comment.replace('\'', "''"));
+    }
+    text
+}
+
+fn is_time(logical: LogicalType) -> bool {
+    matches!(logical, LogicalType::Timestamp(_) | LogicalType::Date)
+}
+
+fn options_of(table: &Table) -> Vec<String> {
+    let info = &table.info;
+    let mut options = Vec::new();
+    match info.options.merge_mode {
+        MergeMode::Append => options.push("  append_mode = 'true'".to_owned()),
+        MergeMode::LastNonNull => options.push("  merge_mode = 'last_non_null'".to_owned()),
+        MergeMode::LastRow => {}
+    }
+    if let Some(comment) = &info.options.comment {
+        options.push(format!("  'comment' = '{}'", comment.replace('\'', "''")));
+    }
+    if info.partition.ranges.len() > 1 {
+        options.push(format!("  regions = {}", info.partition.ranges.len()));
+    }
+    if let Some(ttl) = info.options.ttl.or(table.database.ttl) {
+        options.push(format!("  ttl = '{}'", ttl_text(ttl)));
+    }
+    options
+}
+
+/// A database's statement.
+pub(super) fn database_text(database: &DatabaseInfo) -> String {
+    let mut text = format!("CREATE DATABASE IF NOT EXISTS {}", database.name);
+    if let Some(ttl) = database.ttl {
+        let _ = write!(text, "\nWITH(\n  ttl = '{}'\n)", ttl_text(ttl));
+    }
+    text
+}
+
+/// A ttl as it is written.
+pub(super) fn ttl_text(ttl: Ttl) -> String {
+    match ttl {
+        Ttl::Forever => "forever".to_owned(),
+        Ttl::For(duration) => humantime::format_duration(duration).to_string(),
+    }
+}
+
+/// A default as DESC shows it.
+pub(in crate::statement) fn default_text(default: &ColumnDefault, logical: LogicalType) -> String {
+    let value = match default {
+        ColumnDefault::CurrentTimestamp => return "current_timestamp()".to_owned(),
+        ColumnDefault::Value(value) => value,
+    };
+    match (value, logical) {
+        (Value::I64(count), LogicalType::Timestamp(unit)) => timestamp_text(*count, unit.per_second()),
+        (Value::I64(days), LogicalType::Date) => DateTime::from_timestamp(days.saturating_mul(86_400), 0)
+            .map_or_else(|| days.to_string(), |day| day.format("%Y-%m-%d").to_string()),
+        (Value::I64(value), _) => value.to_string(),
+        (Value::U64(value), _) => value.to_string(),
+        (Value::F64(value), _) => format!("{value:?}"),
+        (Value::Bool(value), _) => value.to_string(),
+        (Value::String(text), _) => text.clone(),
+        (Value::Binary(bytes), _) => String::from_utf8_lossy(bytes).into_owned(),
+        (Value::Null, _) => "NULL".to_owned(),
+    }
+}
+
+fn timestamp_text(count: i64, per_second: i64) -> String {
+    let (seconds, rest) = (count.div_euclid(per_second), count.rem_euclid(per_second));
+    let nanos = (rest * (1_000_000_000 / per_second)) as u32;
+    DateTime::from_timestamp(seconds, nanos)
+        .map_or_else(|| count.to_string(), |moment| moment.format("%Y-%m-%d %H:%M:%S%.f%z").to_string())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
