@@ -17,6 +17,14 @@ use varve_model::time::TimeRange;
 
 use crate::call::Call;
 
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::DatanodeClient;
+pub use server::{datanode_routes, serve_datanode};
+
 /// What a datanode does for frontends.
 #[async_trait]
 pub trait DatanodeApi: Debug + Send + Sync {

@@ -1,5 +1,24 @@
 #![doc = include_str!("../README.md")]
 
 pub mod call;
+mod client;
+mod convert;
 pub mod datanode;
+mod flight;
 pub mod metasrv;
+mod server;
+pub mod status;
+
+pub use server::{MESSAGE_BYTES_MAX, serve};
+
+/// What the build script made of varve/v1/*.proto.
+mod wire {
+    #![allow(
+        clippy::pedantic,
+        clippy::large_futures,
+        unreachable_pub,
+        missing_debug_implementations,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("varve.v1");
+}

@@ -19,6 +19,12 @@ use varve_model::{Error, Result};
 
 use crate::call::Call;
 
+mod client;
+mod server;
+
+pub use client::MetasrvClient;
+pub use server::{metasrv_routes, serve_metasrv};
+
 /// A stream that metasrv or a datanode keeps open.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
@@ -142,7 +148,7 @@ pub struct Grant {
 /// A change of the catalog, or all of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct News {
-    /// Increases with every change.
+    /// Never falls. The last change of a transaction carries its revision, those before it one less.
     pub revision: u64,
     /// What changed.
     pub change: Change,

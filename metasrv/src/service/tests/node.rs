@@ -50,12 +50,9 @@ pub(super) async fn start(api: &Arc<dyn MetasrvApi>, node: u64, volume: u128, be
     let orders = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&orders);
     beats.send(Beat { number: 1, ..Beat::default() }).await.expect("first beat");
-    let first = replies.next().await.expect("a reply").expect("no error");
-    assert_eq!(first.beat, Some(1));
     tasks.spawn("node", async move {
         let mut number = 1;
-        let mut reply = Some(Ok(first));
-        while let Some(Ok(BeatReply { orders, .. })) = reply {
+        while let Some(Ok(BeatReply { orders, .. })) = replies.next().await {
             let mut reports = Vec::new();
             for order in orders {
                 let outcome = behaviour(&order);
@@ -66,7 +63,6 @@ pub(super) async fn start(api: &Arc<dyn MetasrvApi>, node: u64, volume: u128, be
             if !reports.is_empty() && beats.send(Beat { number, reports, regions: vec![] }).await.is_err() {
                 break;
             }
-            reply = replies.next().await;
         }
     });
     Node { session, orders, tasks }

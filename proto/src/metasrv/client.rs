@@ -1,0 +1,98 @@
+//! `MetasrvApi` over gRPC, calling side.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use futures::{Stream, StreamExt};
+use tonic::Status;
+use tonic::transport::Channel;
+use varve_model::Result;
+use varve_model::id::NodeEpoch;
+
+use super::{Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, Registration, Session};
+use crate::call::Call;
+use crate::client::connect;
+use crate::convert::{call, catalog, heartbeat, procedure};
+use crate::server::MESSAGE_BYTES_MAX;
+use crate::status::from_status;
+use crate::wire;
+
+/// A metasrv in another process. Cheap to clone; connects at the first call and again after a break.
+#[derive(Clone, Debug)]
+pub struct MetasrvClient {
+    inner: wire::metasrv_client::MetasrvClient<Channel>,
+}
+
+impl MetasrvClient {
+    /// A client of the metasrv at `host:port`. Errors: `InvalidRequest` for a malformed address.
+    ///
+    /// Precondition: called within the runtime that will carry the connection.
+    pub fn new(address: &str) -> Result<Self> {
+        let inner = wire::metasrv_client::MetasrvClient::new(connect(address)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { inner })
+    }
+}
+
+/// Beats as messages. A type of its own, because the compiler does not see through a mapped stream
+/// in an async trait ("higher-ranked lifetime error").
+struct Beats(Messages<Beat>);
+
+impl Stream for Beats {
+    type Item = wire::Beat;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<wire::Beat>> {
+        self.0.poll_next_unpin(context).map(|beat| beat.map(heartbeat::beat_to_wire))
+    }
+}
+
+/// Converts a stream; the first error ends it.
+fn until_error<T: Send + 'static, M: Send + 'static>(
+    messages: impl Stream<Item = Result<M, Status>> + Send + Unpin + 'static,
+    convert: fn(M) -> Result<T>,
+) -> Messages<Result<T>> {
+    let converted = futures::stream::unfold(Some(messages), move |messages| async move {
+        let mut messages = messages?;
+        match messages.next().await?.map_err(|status| from_status(&status)).and_then(convert) {
+            Ok(message) => Some((Ok(message), Some(messages))),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Box::pin(converted)
+}
+
+#[async_trait]
+impl MetasrvApi for MetasrvClient {
+    async fn register(&self, context: &Call, registration: Registration) -> Result<Session> {
+        let request = call::request(context, heartbeat::registration_to_wire(registration));
+        let reply = self.inner.clone().register(request).await.map_err(|status| from_status(&status))?;
+        heartbeat::session_from_wire(reply.get_ref())
+    }
+
+    async fn heartbeat(
+        &self,
+        context: &Call,
+        session: NodeEpoch,
+        beats: Messages<Beat>,
+    ) -> Result<Messages<Result<BeatReply>>> {
+        let mut request = call::request(context, Beats(beats));
+        call::put_session(&mut request, session);
+        let reply = self.inner.clone().heartbeat(request).await.map_err(|status| from_status(&status))?;
+        Ok(until_error(reply.into_inner(), heartbeat::reply_from_wire))
+    }
+
+    async fn watch(&self, context: &Call) -> Result<Messages<Result<Arc<News>>>> {
+        let request = call::request(context, wire::WatchRequest {});
+        let reply = self.inner.clone().watch(request).await.map_err(|status| from_status(&status))?;
+        Ok(until_error(reply.into_inner(), |news| catalog::news_from_wire(news).map(Arc::new)))
+    }
+
+    async fn execute(&self, context: &Call, request: Procedure) -> Result<Outcome> {
+        let request = call::request(context, procedure::to_wire(request)?);
+        let reply = self.inner.clone().execute(request).await.map_err(|status| from_status(&status))?;
+        Ok(procedure::outcome_from_wire(reply.get_ref()))
+    }
+}

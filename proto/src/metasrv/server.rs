@@ -1,0 +1,94 @@
+//! `MetasrvApi` over gRPC, serving side.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use varve_model::Result;
+
+use super::{Messages, MetasrvApi};
+use crate::convert::{call, catalog, heartbeat, procedure};
+use crate::server::{MESSAGE_BYTES_MAX, serve};
+use crate::status::to_status;
+use crate::wire;
+
+#[derive(Debug)]
+struct Adapter(Arc<dyn MetasrvApi>);
+
+/// The service, to be mounted beside others.
+pub fn metasrv_routes(api: Arc<dyn MetasrvApi>) -> Routes {
+    let service = wire::metasrv_server::MetasrvServer::new(Adapter(api))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Routes::new(service)
+}
+
+/// Serves a metasrv until `stop`. Errors: `Internal`.
+pub async fn serve_metasrv(api: Arc<dyn MetasrvApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+    serve(metasrv_routes(api), listener, stop).await
+}
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Converts a stream; errors become their status.
+fn replies<T: Send + 'static, M: Send + 'static>(
+    messages: Messages<Result<T>>,
+    convert: fn(T) -> Result<M>,
+) -> Replies<M> {
+    Box::pin(messages.map(move |message| message.and_then(convert).map_err(|error| to_status(&error))))
+}
+
+#[tonic::async_trait]
+impl wire::metasrv_server::Metasrv for Adapter {
+    async fn register(&self, request: Request<wire::Registration>) -> Result<Response<wire::Session>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let registration = heartbeat::registration_from_wire(request.into_inner())?;
+            let session = self.0.register(&context, registration).await?;
+            Ok(Response::new(heartbeat::session_to_wire(&session)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    type HeartbeatStream = Replies<wire::BeatReply>;
+
+    async fn heartbeat(
+        &self,
+        request: Request<Streaming<wire::Beat>>,
+    ) -> Result<Response<Self::HeartbeatStream>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let session = call::session(request.metadata())?;
+            // A connection that breaks ends the beats; the error itself says nothing more.
+            let beats = request.into_inner().take_while(|beat| std::future::ready(beat.is_ok()));
+            let beats = beats.filter_map(|beat| std::future::ready(beat.ok().map(heartbeat::beat_from_wire)));
+            let messages = self.0.heartbeat(&context, session, Box::pin(beats)).await?;
+            Ok(Response::new(replies(messages, heartbeat::reply_to_wire)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    type WatchStream = Replies<wire::News>;
+
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let messages = self.0.watch(&context).await?;
+            Ok(Response::new(replies(messages, |news| catalog::news_to_wire(&news))))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    async fn execute(&self, request: Request<wire::Procedure>) -> Result<Response<wire::Outcome>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let outcome = self.0.execute(&context, procedure::from_wire(request.into_inner())?).await?;
+            Ok(Response::new(procedure::outcome_to_wire(&outcome)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+}

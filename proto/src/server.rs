@@ -1,0 +1,45 @@
+//! The listening side of the wire: one gRPC server per role, with explicit limits.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use varve_model::{Error, Result};
+
+/// Bytes of one message, in both directions: a datanode's share of the largest request body with
+/// room for the columnar form, and a catalog of 10,000 tables with 100 columns.
+pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Bytes in flight per stream and per connection before the sender waits.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// How often a silent connection is probed, and how long the answer may take.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long calls in flight may take to end after the stop.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Serves until `stop`, then waits shortly for calls in flight. Errors: `Internal`.
+pub async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let mut serving = std::pin::pin!(
+        Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
+    );
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = stop.cancelled() => match tokio::time::timeout(STOP_GRACE, serving).await {
+            Ok(ended) => ended,
+            // Streams that never end by themselves (watch, heartbeat) are cut off.
+            Err(_) => Ok(()),
+        },
+    };
+    ended.map_err(|error| Error::internal(format!("gRPC server: {error}")).with_source(error))
+}
