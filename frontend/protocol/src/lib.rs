@@ -7,4 +7,5 @@ pub mod influx;
 mod mock;
 pub mod mux;
 pub mod output;
+pub mod postgres;
 pub mod session;

@@ -44,6 +44,18 @@ pub(crate) struct Mock {
     pub(crate) write_answer: Mutex<Option<Result<Written, (ErrorKind, Reason)>>>,
     pub(crate) answers: Mutex<HashMap<String, Answer>>,
     pub(crate) params: Mutex<HashMap<String, Vec<Option<DataType>>>>,
+    /// Told when an [`Answer::Never`] begins, and when it is dropped.
+    pub(crate) begun: tokio::sync::Notify,
+    pub(crate) ended: tokio::sync::Notify,
+}
+
+/// Tells that a query that never ends was dropped.
+struct Ended<'m>(&'m tokio::sync::Notify);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 pub(crate) fn error(kind: ErrorKind, reason: Reason) -> Error {
@@ -113,7 +125,11 @@ impl Gateway for Mock {
         self.queries.lock().push((session.clone(), query));
         let answer = self.answers.lock().get(&text).cloned();
         match answer {
-            Some(Answer::Never) => futures::future::pending().await,
+            Some(Answer::Never) => {
+                let _ended = Ended(&self.ended);
+                self.begun.notify_one();
+                futures::future::pending().await
+            }
             Some(answer) => Self::outputs(answer),
             None if text.starts_with("CREATE DATABASE") || text.starts_with("DROP DATABASE") => {
                 Ok(vec![Output::Count { verb: "CREATE DATABASE", rows: 0 }])

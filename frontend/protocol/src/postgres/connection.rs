@@ -1,0 +1,323 @@
+//! One connection: its session, its loop, and the simple protocol.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgwire::messages::PgWireBackendMessage as Out;
+use pgwire::messages::data::RowDescription;
+use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use varve_model::limits::{HANDSHAKE_TIMEOUT, POSTGRES_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
+use varve_model::{Error, ErrorKind, Reason, Result};
+
+use super::Shared;
+use super::cursor::Cursor;
+use super::extended::{Portal, Statement};
+use super::failure::{Failure, Halt};
+use super::frame::{self, Message};
+use super::kind::{self, Format};
+use super::startup;
+use super::wire::Wire;
+use crate::gateway::Query;
+use crate::output::column::Column;
+use crate::output::{Output, SessionChange};
+use crate::session::Session;
+
+/// A connection after its start.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) wire: Wire,
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    process: i32,
+    pub(super) status: TransactionStatus,
+    /// After an error of the extended protocol: everything up to Sync is skipped.
+    skipping: bool,
+    pub(super) statements: HashMap<String, Arc<Statement>>,
+    pub(super) portals: HashMap<String, Portal>,
+}
+
+/// What ends a running statement from outside.
+#[derive(Debug)]
+pub(super) struct Watch {
+    cancel: CancellationToken,
+    /// Boot time at which its time is up.
+    deadline: Duration,
+    timeout: Duration,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
+    let mut wire = Wire::new(stream, shared.clock.clone());
+    let greeted = tokio::select! {
+        greeted = startup::greet(&mut wire, &shared) => greeted,
+        () = shared.clock.sleep(HANDSHAKE_TIMEOUT) => return,
+        () = shared.tasks.token().cancelled() => return,
+    };
+    let session = match greeted {
+        Ok(Some(session)) if admitted => session,
+        Ok(None) | Err(Halt::Gone) => return,
+        Ok(Some(_)) => {
+            let text = format!("sorry, too many clients already ({POSTGRES_CONNECTIONS_MAX})");
+            return refuse(wire, Failure::fatal("53300", text)).await;
+        }
+        Err(Halt::Failure(failure)) => return refuse(wire, Failure { fatal: true, ..failure }).await,
+    };
+    let (process, secret) = shared.enter();
+    let span = tracing::info_span!("postgres", process, user = %session.user);
+    let mut connection = Connection {
+        wire,
+        shared: shared.clone(),
+        session,
+        process,
+        status: TransactionStatus::Idle,
+        skipping: false,
+        statements: HashMap::new(),
+        portals: HashMap::new(),
+    };
+    let outcome = async {
+        connection.wire.put(&startup::cancel_key(process, secret))?;
+        connection.ready().await?;
+        connection.converse().await
+    };
+    if let Err(Halt::Failure(failure)) = outcome.instrument(span).await {
+        refuse(connection.wire, failure).await;
+    }
+    shared.leave(process);
+}
+
+/// Tells the client why its connection ends.
+async fn refuse(mut wire: Wire, failure: Failure) {
+    if wire.put(&failure.response()).is_ok() {
+        // A client that has gone needs no word.
+        let _ = wire.flush().await;
+    }
+}
+
+impl Connection {
+    /// Answers messages until the client ends, or a fatal failure does.
+    async fn converse(&mut self) -> Result<(), Halt> {
+        loop {
+            let stopping = self.shared.tasks.token().clone();
+            let (kind, body) = tokio::select! {
+                frame = self.wire.frame() => frame?,
+                () = stopping.cancelled() => {
+                    return Err(Failure::fatal("57P01", "terminating connection due to administrator command").into());
+                }
+            };
+            let message = frame::message(kind, body);
+            let ends_skipping = match &message {
+                Ok(message) => matches!(message, Message::Sync | Message::Terminate),
+                Err(failure) => failure.fatal,
+            };
+            if self.skipping && !ends_skipping {
+                continue;
+            }
+            let outcome = match message {
+                Ok(Message::Terminate) => return Ok(()),
+                Ok(message) => Box::pin(self.handle(message)).await,
+                Err(failure) => Err(failure.into()),
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Halt::Failure(failure)) if !failure.fatal => self.fail(kind, &failure).await?,
+                Err(halt) => return Err(halt),
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Halt> {
+        match message {
+            Message::Query(text) => self.query(&text).await,
+            Message::Parse { name, sql, types } => self.parse(name, sql, types).await,
+            Message::Bind(bind) => self.bind(bind),
+            Message::Describe { target, name } => self.describe(target, &name),
+            Message::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
+            Message::Close { target, name } => self.close(target, &name),
+            Message::Flush => self.wire.flush().await,
+            Message::Sync => {
+                self.skipping = false;
+                if self.status == TransactionStatus::Idle {
+                    self.portals.clear();
+                }
+                self.ready().await
+            }
+            Message::Terminate | Message::Skipped => Ok(()),
+        }
+    }
+
+    /// Tells the client of a failure, and what it may do next.
+    async fn fail(&mut self, kind: u8, failure: &Failure) -> Result<(), Halt> {
+        self.wire.put(&failure.response())?;
+        if self.status == TransactionStatus::Transaction {
+            self.status = TransactionStatus::Error;
+        }
+        if frame::is_extended(kind) {
+            self.skipping = true;
+            return self.wire.flush().await;
+        }
+        self.ready().await
+    }
+
+    pub(super) async fn ready(&mut self) -> Result<(), Halt> {
+        self.wire.put(&Out::ReadyForQuery(ReadyForQuery::new(self.status)))?;
+        self.wire.flush().await
+    }
+
+    /// The simple protocol: texts of one or more statements, answered in text.
+    async fn query(&mut self, text: &str) -> Result<(), Halt> {
+        self.statements.remove("");
+        self.portals.remove("");
+        if is_empty(text) {
+            self.wire.put(&Out::EmptyQueryResponse(EmptyQueryResponse::new()))?;
+            return self.ready().await;
+        }
+        let watch = self.start(text)?;
+        let outcome = self.answer(text, &watch).await;
+        self.shared.runs(self.process, None);
+        outcome?;
+        self.ready().await
+    }
+
+    async fn answer(&mut self, text: &str, watch: &Watch) -> Result<(), Halt> {
+        let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
+        let outputs = self.run(query, watch).await?;
+        let verb = if outputs.len() == 1 { rows_verb(text) } else { "SELECT" };
+        for output in outputs {
+            match output {
+                Output::Rows { schema, stream } => {
+                    let mut cursor = Cursor::new(Column::all(&schema), &[], stream);
+                    self.describe_rows(&cursor.columns, &[])?;
+                    let (rows, _) = cursor.send(self, watch, 0).await?;
+                    self.complete(rows_tag(verb, rows))?;
+                }
+                Output::Count { verb, rows } => self.counted(verb, rows)?,
+                Output::Set { verb, change } => self.changed(verb, change)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a statement: checks it may run, and lets cancel requests find it.
+    pub(super) fn start(&mut self, text: &str) -> Result<Watch, Halt> {
+        if text.len() > SQL_TEXT_BYTES_MAX {
+            return Err(Failure::new("54000", format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
+        }
+        if self.status == TransactionStatus::Error && !ends_transaction(text) {
+            let text = "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(Failure::new("25P02", text).into());
+        }
+        self.session = self.session.next();
+        let cancel = CancellationToken::new();
+        self.shared.runs(self.process, Some(cancel.clone()));
+        let timeout = self.session.timeout;
+        Ok(Watch { cancel, deadline: self.shared.clock.boot() + timeout, timeout })
+    }
+
+    /// Ends a statement: cancel requests find nothing any more.
+    pub(super) fn stop(&self) {
+        self.shared.runs(self.process, None);
+    }
+
+    /// Runs a query under watch.
+    pub(super) async fn run(&mut self, query: Query, watch: &Watch) -> Result<Vec<Output>, Halt> {
+        let (gateway, session) = (self.shared.gateway.clone(), self.session.clone());
+        self.watched(watch, async move { gateway.run(&session, query).await }).await
+    }
+
+    /// Awaits work until it ends, is cancelled, takes too long, or the client goes.
+    pub(super) async fn watched<T>(&mut self, watch: &Watch, work: impl Future<Output = Result<T>>) -> Result<T, Halt> {
+        let left = watch.deadline.saturating_sub(self.shared.clock.boot());
+        tokio::select! {
+            outcome = work => Ok(outcome?),
+            () = watch.cancel.cancelled() => {
+                let error = Error::invalid("canceling statement due to user request").with_reason(Reason::Cancelled);
+                Err(error.into())
+            }
+            () = self.shared.clock.sleep(left) => {
+                let text = format!("canceling statement due to statement timeout of {} s", watch.timeout.as_secs());
+                Err(Error::new(ErrorKind::Timeout, text).into())
+            }
+            () = self.wire.gone() => Err(Halt::Gone),
+        }
+    }
+
+    /// Sends the columns of an answer.
+    pub(super) fn describe_rows(&mut self, columns: &[Column], formats: &[i16]) -> Result<(), Halt> {
+        if columns.len() > i16::MAX as usize {
+            return Err(Failure::new("54011", "the answer has too many columns for this protocol").into());
+        }
+        let fields = columns.iter().enumerate().map(|(at, column)| kind::description(column, Format::of(formats, at)));
+        self.wire.put(&Out::RowDescription(RowDescription::new(fields.collect())))
+    }
+
+    pub(super) fn complete(&mut self, tag: String) -> Result<(), Halt> {
+        self.wire.put(&Out::CommandComplete(CommandComplete::new(tag)))
+    }
+
+    /// Completes a statement without rows.
+    pub(super) fn counted(&mut self, verb: &'static str, rows: u64) -> Result<(), Halt> {
+        let failed = self.status == TransactionStatus::Error;
+        self.status = status_after(verb, self.status);
+        let tag = match verb {
+            "INSERT" => format!("INSERT 0 {rows}"),
+            "DELETE" | "UPDATE" | "COPY" | "SELECT" | "MERGE" | "MOVE" | "FETCH" => format!("{verb} {rows}"),
+            // PostgreSQL says what a COMMIT after an error does.
+            "COMMIT" if failed => "ROLLBACK".to_owned(),
+            _ => verb.to_owned(),
+        };
+        self.complete(tag)
+    }
+
+    /// Completes a statement that changes the session.
+    pub(super) fn changed(&mut self, verb: &'static str, change: SessionChange) -> Result<(), Halt> {
+        match change {
+            SessionChange::Database(database) => self.session.database = database,
+            SessionChange::TimeZone(zone) => {
+                self.wire.put(&startup::parameter("TimeZone", &zone))?;
+                self.session.time_zone = zone;
+            }
+            SessionChange::Ignored => {}
+        }
+        self.counted(verb, 0)
+    }
+}
+
+/// Whether a text holds no statement at all.
+pub(super) fn is_empty(text: &str) -> bool {
+    text.chars().all(|letter| letter == ';' || letter.is_whitespace())
+}
+
+fn first_word(text: &str) -> String {
+    let text = text.trim_start_matches(|letter: char| letter == ';' || letter == '(' || letter.is_whitespace());
+    text.chars().take_while(|letter| letter.is_ascii_alphabetic()).collect::<String>().to_ascii_uppercase()
+}
+
+fn ends_transaction(text: &str) -> bool {
+    matches!(first_word(text).as_str(), "ROLLBACK" | "COMMIT" | "END" | "ABORT")
+}
+
+/// The verb in the tag of a statement that answers rows.
+pub(super) fn rows_verb(text: &str) -> &'static str {
+    match first_word(text).as_str() {
+        "SHOW" => "SHOW",
+        "EXPLAIN" => "EXPLAIN",
+        _ => "SELECT",
+    }
+}
+
+/// The tag of a statement that answers rows.
+pub(super) fn rows_tag(verb: &str, rows: u64) -> String {
+    if verb == "SELECT" { format!("SELECT {rows}") } else { verb.to_owned() }
+}
+
+fn status_after(verb: &str, status: TransactionStatus) -> TransactionStatus {
+    match verb {
+        "BEGIN" | "START TRANSACTION" => TransactionStatus::Transaction,
+        "COMMIT" | "ROLLBACK" | "END" | "ABORT" => TransactionStatus::Idle,
+        _ => status,
+    }
+}
