@@ -34,6 +34,7 @@ pub struct View {
     pub files: Arc<[FileMeta]>,
     /// Deletes named by the manifest.
     pub tombstones: Arc<[Tombstone]>,
+    tombstone_masks: Arc<[Arc<Mask>]>,
     /// Rows up to this one are in files.
     pub flushed_to: Sequence,
     /// Footers and series tables of files.
@@ -61,8 +62,13 @@ impl View {
 
     /// All deletes: of files and of memtables.
     pub fn masks(&self) -> Vec<Arc<Mask>> {
-        let of_files = self.tombstones.iter().map(|tombstone| Arc::new(Mask::from(tombstone)));
-        of_files.chain(self.memtables().flat_map(|memtable| memtable.deletes().iter().cloned())).collect()
+        let of_memory = self.memtables().flat_map(|memtable| memtable.deletes().iter().cloned());
+        self.tombstone_masks.iter().cloned().chain(of_memory).collect()
+    }
+
+    /// Deletes named by the manifest, ready to be tried on rows.
+    pub fn tombstone_masks(&self) -> &[Arc<Mask>] {
+        &self.tombstone_masks
     }
 
     /// The table's merge mode.
@@ -127,6 +133,7 @@ impl VersionSet {
             ttl,
             index,
             files: files.into(),
+            tombstone_masks: masks_of(&tombstones),
             tombstones: tombstones.into(),
             flushed_to,
             open_files: Arc::new(OpenFiles::default()),
@@ -183,6 +190,7 @@ impl VersionSet {
     pub fn install(&self, files: Vec<FileMeta>, tombstones: Vec<Tombstone>, flushed: Option<&Frozen>) {
         self.change(|view| {
             view.files = files.into();
+            view.tombstone_masks = masks_of(&tombstones);
             view.tombstones = tombstones.into();
             if let Some(flushed) = flushed {
                 view.frozen.retain(|frozen| frozen.upto > flushed.upto);
@@ -207,6 +215,7 @@ impl VersionSet {
             view.active = Memtable::new(upto);
             view.files = Arc::new([]);
             view.tombstones = Arc::new([]);
+            view.tombstone_masks = Arc::new([]);
             view.flushed_to = upto;
         });
     }
@@ -226,4 +235,8 @@ impl VersionSet {
         let names = |view: &View| view.files.iter().any(|file| file.name == name);
         names(&self.view()) || self.past.lock().iter().filter_map(Weak::upgrade).any(|view| names(&view))
     }
+}
+
+fn masks_of(tombstones: &[Tombstone]) -> Arc<[Arc<Mask>]> {
+    tombstones.iter().map(|tombstone| Arc::new(Mask::from(tombstone))).collect()
 }

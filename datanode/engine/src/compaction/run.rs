@@ -12,7 +12,6 @@ use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{self, Stage, StageTimer};
 
 use super::pick::{Task, is_convex};
-use crate::memtable::Mask;
 use crate::merge::{Counted, Merger, Rules, Source, groups, series_of};
 use crate::sst::bucket;
 use crate::sst::meta::{FileMeta, FileName, Tombstone};
@@ -101,8 +100,7 @@ impl Window<'_> {
         let table = &self.view.table.schema;
         let projection = Projection { fields: stored_fields(table), ts: true, seq: true };
         let series = series_of(&sources, &self.view.index, &self.view.key_columns());
-        let masks = self.view.tombstones.iter().map(|tombstone| Arc::new(Mask::from(tombstone)));
-        let masks = masks.filter(|mask| mask.time.overlaps(time)).collect();
+        let masks = self.view.tombstone_masks().iter().filter(|mask| mask.time.overlaps(time)).cloned().collect();
         let mut merger = Merger::new(Rules { mode: self.mode, time, masks });
         let mut writer = Writer::new(self.spec, self.view.index.clone());
         let time_column = (table.time_index().id, table.time_unit());

@@ -98,7 +98,7 @@ struct Job {
 
 impl Job {
     fn rows_per_bucket(&self) -> BTreeMap<i64, u64> {
-        let mut rows = BTreeMap::new();
+        let mut rows: BTreeMap<i64, u64> = BTreeMap::new();
         for part in self.memtable.parts() {
             let time = part.time();
             let (first, last) = (bucket::number(time.start, self.width), bucket::number(time.end, self.width));
@@ -106,10 +106,19 @@ impl Job {
                 *rows.entry(first).or_default() += part.rows() as u64;
                 continue;
             }
+            // Neighbours share a bucket nearly always: one look-up per change.
+            let mut last = (first, 0);
             for &ts in part.timestamps() {
-                *rows.entry(bucket::number(ts, self.width)).or_default() += 1;
+                let number = bucket::number(ts, self.width);
+                if number != last.0 {
+                    *rows.entry(last.0).or_default() += last.1;
+                    last = (number, 0);
+                }
+                last.1 += 1;
             }
+            *rows.entry(last.0).or_default() += last.1;
         }
+        rows.retain(|_, rows| *rows > 0);
         rows
     }
 

@@ -1,8 +1,8 @@
 //! An open file: footer and series table, read once, checked and kept in a cache.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use object_store::path::Path;
@@ -37,6 +37,8 @@ pub struct OpenFile {
     pub(super) group_starts: Vec<u64>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
+    /// Places of runs by series, made when a reader first wants few of many.
+    by_series: OnceLock<Vec<u32>>,
 }
 
 /// The part of a file that holds one time bucket.
@@ -120,7 +122,7 @@ impl OpenFile {
         if runs.iter().map(|run| u64::from(run.rows)).sum::<u64>() != meta.rows {
             return Err(Error::corrupt("sidecar: its series have another number of rows than the file"));
         }
-        Ok(Self { meta: meta.clone(), path, arrow, checks, group_starts, runs, segments })
+        Ok(Self { meta: meta.clone(), path, arrow, checks, group_starts, runs, segments, by_series: OnceLock::new() })
     }
 
     fn bytes(&self) -> u64 {
@@ -135,11 +137,32 @@ impl OpenFile {
 
     /// The runs of a segment whose series are among `ids` and which touch the time range, in file order.
     pub fn pick(&self, segment: &Segment, ids: Option<&RoaringBitmap>, time: TimeRange) -> Vec<Run> {
-        self.runs[segment.runs.clone()]
-            .iter()
-            .filter(|run| run.time.overlaps(time) && ids.is_none_or(|ids| ids.contains(run.series)))
-            .copied()
-            .collect()
+        let runs = &self.runs[segment.runs.clone()];
+        match ids {
+            Some(ids) if ids.len() < runs.len() as u64 / 16 => {
+                let mut places = ids.iter().flat_map(|id| self.places(id)).copied().collect::<Vec<_>>();
+                places.retain(|place| segment.runs.contains(&(*place as usize)));
+                places.sort_unstable();
+                let few = places.into_iter().map(|place| self.runs[place as usize]);
+                few.filter(|run| run.time.overlaps(time)).collect()
+            }
+            _ => {
+                let wanted = |run: &&Run| run.time.overlaps(time) && ids.is_none_or(|ids| ids.contains(run.series));
+                runs.iter().filter(wanted).copied().collect()
+            }
+        }
+    }
+
+    /// Places of the runs of a series.
+    fn places(&self, id: u32) -> &[u32] {
+        let by_series = self.by_series.get_or_init(|| {
+            let mut places = (0..self.runs.len() as u32).collect::<Vec<_>>();
+            places.sort_unstable_by_key(|&place| (self.runs[place as usize].series, place));
+            places
+        });
+        let from = by_series.partition_point(|&place| self.runs[place as usize].series < id);
+        let len = by_series[from..].partition_point(|&place| self.runs[place as usize].series == id);
+        &by_series[from..from + len]
     }
 
     /// Place of the column with this field id, if the file has it.

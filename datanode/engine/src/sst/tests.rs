@@ -190,16 +190,34 @@ fn a_sidecar() -> Vec<u8> {
     bytes.to_vec()
 }
 
-#[test]
-fn sidecars_survive_and_match_their_fixture() {
-    fixture::check("sidecar", "two-series", &a_sidecar());
+/// Writes a fixture that is missing. Bytes depend on the Parquet library's version, so an old one is read, not compared.
+fn keep(format: &str, name: &str, bytes: &[u8]) {
+    if std::env::var_os("UPDATE_FIXTURES").is_some()
+        && std::panic::catch_unwind(|| fixture::load(format, name)).is_err()
+    {
+        fixture::check(format, name, bytes);
+    }
 }
 
 #[tokio::test]
-async fn a_data_file_matches_its_fixture() {
-    let (lab, _) = one_file().await;
-    let bytes = object(&lab, &lab.ctx.paths.data(lab.files[0].name)).await;
-    fixture::check("sst", "two-series", &bytes);
+async fn files_of_the_first_version_can_be_read() {
+    let (lab, rows) = one_file().await;
+    let meta = &lab.files[0];
+    keep("sst", "two-series", &object(&lab, &lab.ctx.paths.data(meta.name)).await);
+    keep("sst", "two-series-entry", &serde_json::to_vec(meta).expect("json"));
+    keep("sidecar", "two-series", &object(&lab, &lab.ctx.paths.sidecar(meta.name)).await);
+    let mut old = Lab::new(table(MergeMode::LastRow, TimeUnit::Millisecond), Ttl::Forever);
+    let meta: meta::FileMeta = serde_json::from_slice(&fixture::load("sst", "two-series-entry")).expect("entry");
+    put(&old, &old.ctx.paths.data(meta.name), fixture::load("sst", "two-series")).await;
+    put(&old, &old.ctx.paths.sidecar(meta.name), fixture::load("sidecar", "two-series")).await;
+    old.flushed_to = meta.seq.1;
+    old.files = vec![meta];
+    old.segments.clone_from(&lab.segments);
+    for path in old.segments.iter().map(|segment| old.ctx.paths.index(segment.name)) {
+        put(&old, &path, object(&lab, &path).await).await;
+    }
+    old.reopen().await;
+    assert_eq!(old.rows(TimeRange::ALL, vec![]).await.expect("scan"), rows);
 }
 
 #[test]
