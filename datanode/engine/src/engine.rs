@@ -2,67 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use varve_model::budget::Account;
 use varve_model::id::{ClusterId, NodeEpoch, RegionEpoch, RegionId, Sequence, VolumeId};
-use varve_model::limits::QUERY_TIMEOUT;
 use varve_model::table::{TableInfo, Ttl};
 use varve_model::{Error, ErrorKind, Result};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
-use crate::flush::schedule::FlushPolicy;
+use crate::options::EngineOptions;
 use crate::region::{self, Region};
 use crate::store::FileContext;
 use crate::store::path::RegionPaths;
-use crate::wal::local::{Disk, LocalOptions, LockedWal};
+use crate::wal::local::{Disk, LockedWal};
 use crate::wal::{Wal, WalStatus};
 
 mod house;
 #[cfg(test)]
 mod tests;
-
-/// Bounds and periods; tests use tiny ones.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// The local log.
-    pub wal: LocalOptions,
-    /// When regions are flushed.
-    pub flush: FlushPolicy,
-    /// Share of the engine's memory that memtables may take, in percent.
-    pub memtable_percent: u64,
-    /// Versions between two manifest checkpoints.
-    pub checkpoint_every: u64,
-    /// Writes that may wait for a region's writer.
-    pub region_queue_max: usize,
-    /// How often flush, compaction and deletion are looked at.
-    pub tick: Duration,
-    /// How often compaction is looked at.
-    pub compact_every: Duration,
-    /// How long a file that left the manifest is kept: twice the longest query.
-    pub delete_grace: Duration,
-    /// Smallest age of an orphan.
-    pub orphan_age: Duration,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            wal: LocalOptions::default(),
-            flush: FlushPolicy::default(),
-            memtable_percent: 60,
-            checkpoint_every: crate::manifest::CHECKPOINT_EVERY,
-            region_queue_max: 256,
-            tick: Duration::from_millis(500),
-            compact_every: Duration::from_secs(30),
-            delete_grace: 2 * QUERY_TIMEOUT,
-            orphan_age: Duration::from_secs(24 * 3600),
-        }
-    }
-}
 
 /// What an engine is made of.
 #[derive(Debug)]

@@ -12,5 +12,7 @@ pub mod decimal;
 pub(crate) mod fixture;
 pub mod framed;
 pub mod hex;
+pub mod object;
 pub mod pack;
 pub mod segment;
+pub mod session;

@@ -12,6 +12,7 @@ pub mod index;
 pub mod manifest;
 pub mod memtable;
 pub mod merge;
+pub mod options;
 pub mod region;
 pub mod scan;
 pub mod sst;
@@ -21,5 +22,6 @@ mod tests;
 pub mod version;
 pub mod wal;
 
-pub use engine::{Engine, EngineOptions, EngineSetup, Prepared};
+pub use engine::{Engine, EngineSetup, Prepared};
+pub use options::EngineOptions;
 pub use region::{Ack, Region, RegionDescription};

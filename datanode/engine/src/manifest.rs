@@ -166,8 +166,11 @@ impl Manifest {
         let path = ctx.paths.checkpoint(version);
         create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;
         failpoint!("manifest.checkpoint.after");
-        // One interval stays, so that a slow reader of the head need not begin anew.
-        let Some(boundary) = version.checked_sub(self.checkpoint_every) else { return Ok(()) };
+        // The interval behind the previous checkpoint stays, should this one be damaged.
+        let boundary = version.saturating_sub(self.checkpoint_every);
+        if boundary == 0 {
+            return Ok(());
+        }
         let body = framed::encode(BOUNDARY, &Boundary { version: boundary, nonce: Hash(ctx.clock.random()) });
         let path = ctx.paths.boundary(boundary);
         create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;

@@ -20,7 +20,7 @@ use varve_model::table::{TableInfo, Ttl};
 use varve_model::time::TimeRange;
 use varve_model::{Error, ErrorKind, Result};
 
-use crate::engine::EngineOptions;
+use crate::options::EngineOptions;
 use crate::index::SeriesIndex;
 use crate::manifest::Manifest;
 use crate::scan::{self, RegionScan};

@@ -24,7 +24,7 @@ use varve_service::task::Blocking;
 use super::*;
 use crate::Ack;
 use crate::compaction::Force;
-use crate::wal::local::SimDisk;
+use crate::wal::local::{LocalOptions, SimDisk};
 
 const REGION: RegionId = RegionId(1 << 32);
 const CLUSTER: ClusterId = ClusterId(9);

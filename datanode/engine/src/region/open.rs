@@ -13,7 +13,7 @@ use varve_model::{Error, ErrorKind, Result, ResultExt};
 
 use super::tokens::TokenWindow;
 use super::{Maintenance, Region, Shared, Unflushed, maintain};
-use crate::engine::EngineOptions;
+use crate::options::EngineOptions;
 use crate::format::block::Block;
 use crate::gc::Garbage;
 use crate::index::SeriesIndex;

@@ -114,6 +114,13 @@ impl SimDisk {
         }
     }
 
+    /// Writes as a process that dies before its sync.
+    pub fn write_unsynced(&self, name: &str, offset: u64, bytes: &[u8]) {
+        let inode = self.0.lock().names[name];
+        let file = SimFile { disk: self.clone(), inode };
+        let _ = file.write_at(offset, bytes);
+    }
+
     pub(super) fn lock(&self) -> Option<SimLock> {
         let mut state = self.0.lock();
         if state.locked {

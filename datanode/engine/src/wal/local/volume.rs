@@ -12,6 +12,9 @@ use super::{io_error, is_missing};
 use crate::format::framed::{self, VOLUME};
 use crate::format::hex;
 
+#[cfg(test)]
+mod tests;
+
 /// Name of the file.
 pub(super) const NAME: &str = "volume";
 const NAME_NEW: &str = "volume.new";
