@@ -12,9 +12,9 @@ use futures::Stream;
 use varve_model::Result;
 
 pub mod key;
-mod memory;
+pub mod memory;
 mod records;
-mod redb;
+pub mod redb;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use varve_model::schema::{LogicalType, NewColumn};
 use varve_model::table::{TableInfo, TableOptions, Ttl};
 use varve_model::time::TimeUnit;
 use varve_proto::metasrv::{
-    Catalog, Change as NewsChange, CreateTable, OrderKind, RegionAction, TableChange, TableName,
+    Catalog, Change as NewsChange, CreateTable, MetasrvClient, OrderKind, RegionAction, TableChange, TableName,
+    serve_metasrv,
 };
 use varve_service::clock::{ManualClock, SystemClock};
 use varve_service::task::Blocking;
@@ -39,6 +40,16 @@ impl Server {
         Self { kv, clock, tasks, api: api.expect("start") }
     }
 
+    /// The same, called over loopback gRPC.
+    async fn start_over_grpc(kv: Arc<dyn KvStore>) -> Self {
+        let server = Self::start(kv).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address").to_string();
+        let stop = server.tasks.token().clone();
+        server.tasks.spawn("gRPC", serve_metasrv(Arc::clone(&server.api), listener, stop));
+        Self { api: Arc::new(MetasrvClient::new(&address).expect("client")), ..server }
+    }
+
     async fn restart(&mut self) {
         self.tasks.kill();
         self.tasks = TaskSet::new(Blocking::Inline);
@@ -49,6 +60,28 @@ impl Server {
     async fn pause(&self) {
         self.clock.sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The same bodies run over gRPC, where sockets need real time.
+macro_rules! on_grpc_too {
+    ($($name:ident)*) => {
+        mod on_grpc { $(
+            #[tokio::test]
+            async fn $name() {
+                super::$name(super::Server::start_over_grpc(super::Arc::new(super::MemoryKv::new())).await).await;
+            }
+        )* }
+    };
+}
+
+on_grpc_too! {
+    a_created_table_is_open_on_every_region_and_in_the_catalog
+    concurrent_widening_adds_each_column_once
+    a_datanode_that_starts_on_a_volume_takes_over_its_regions
+    names_and_options_are_checked
+    a_database_takes_its_tables_along
+    each_region_is_ordered_and_the_first_failure_told
+    a_region_that_is_damaged_does_not_block_the_others
 }
 
 /// The same bodies run on both stores.
