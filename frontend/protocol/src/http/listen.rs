@@ -45,16 +45,17 @@ async fn accept(listener: TcpListener, router: Router, app: App) {
             () = app.tasks.token().cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => match slots.clone().try_acquire_owned() {
-                Ok(slot) => {
-                    let (router, token) = (router.clone(), app.tasks.token().clone());
-                    app.tasks.spawn("http connection", async move {
-                        connection(stream, router, token).await;
-                        drop(slot);
-                    });
-                }
-                Err(_) => tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many"),
-            },
+            Ok((stream, _)) => {
+                let Ok(slot) = slots.clone().try_acquire_owned() else {
+                    tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many");
+                    continue;
+                };
+                let (router, token) = (router.clone(), app.tasks.token().clone());
+                app.tasks.spawn("http connection", async move {
+                    connection(stream, router, token).await;
+                    drop(slot);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "http accept failed");
                 app.setup.clock.sleep(ACCEPT_PAUSE).await;
@@ -97,13 +98,11 @@ async fn identify(State(app): State<App>, mut request: Request<Body>, next: Next
 
 /// A panic in one request ends that request only.
 async fn catch(request: Request<Body>, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!("a request handler panicked");
-            let mut response = reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "internal error"}));
-            response.headers_mut().insert("connection", HeaderValue::from_static("close"));
-            response
-        }
+    if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        return response;
     }
+    tracing::error!("a request handler panicked");
+    let mut response = reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "internal error"}));
+    response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+    response
 }

@@ -97,7 +97,7 @@ fn unparsable_lines(decoded: &Decoded) -> Option<String> {
         text.push_str(&error.reason);
     }
     if left_out > 0 && !text.is_empty() {
-        text.push_str(&format!("\nand {left_out} more lines"));
+        text.extend(["\nand ", &left_out.to_string(), " more lines"]);
     }
     (!text.is_empty()).then_some(text)
 }

@@ -10,7 +10,7 @@ pub(super) struct Failure {
     /// SQLSTATE.
     pub(super) code: &'static str,
     pub(super) message: String,
-    pub(super) hint: Option<String>,
+    pub(super) hint: Option<Box<str>>,
     /// The connection ends.
     pub(super) fatal: bool,
 }
@@ -64,7 +64,7 @@ impl Failure {
             _ => tracing::debug!(%error, "statement refused"),
         }
         let code = code(error.kind(), error.reason());
-        Self { hint: error.hint().map(str::to_owned), ..Self::new(code, error.message()) }
+        Self { hint: error.hint().map(Into::into), ..Self::new(code, error.message()) }
     }
 
     /// The message that tells the client.

@@ -3,6 +3,8 @@
 //! Dates, times and exact numbers become text: the plan casts them to the type
 //! it needs, as it does with literals.
 
+use std::fmt::Write as _;
+
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Datelike};
 use varve_model::value::Value;
@@ -156,11 +158,11 @@ fn numeric(mut data: Bytes) -> Option<String> {
     let mut text = String::from(if sign == NEGATIVE { "-" } else { "" });
     text.push('0');
     for place in 0..=i32::from(weight) {
-        text += &format!("{:04}", group(place));
+        write!(text, "{:04}", group(place)).ok()?;
     }
     let mut fraction = String::new();
-    for place in 0..i32::from(scale).div_euclid(4) + 1 {
-        fraction += &format!("{:04}", group(i32::from(weight) + 1 + place));
+    for place in 0..=i32::from(scale) / 4 {
+        write!(fraction, "{:04}", group(i32::from(weight) + 1 + place)).ok()?;
     }
     fraction.truncate(usize::from(scale));
     if !fraction.is_empty() {

@@ -92,6 +92,8 @@ impl Answer {
         let outcome = tokio::select! {
             outcome = self.write(&sender) => outcome,
             () = app.setup.clock.sleep(left) => Err(app::timed_out(timeout)),
+            // The client has gone: the query ends with this task.
+            () = sender.closed() => return,
         };
         if let Err(error) = outcome {
             // A closed channel means that the client has gone.
@@ -105,22 +107,8 @@ impl Answer {
         for output in self.outputs {
             match output {
                 Output::Rows { schema, stream } => writer.rows(&schema, stream, self.limit).await?,
-                Output::Count { rows, .. } => {
-                    writer
-                        .encode(0, move |encoder, out| {
-                            encoder.count(out, rows);
-                            Ok(())
-                        })
-                        .await?
-                }
-                Output::Set { .. } => {
-                    writer
-                        .encode(0, |encoder, out| {
-                            encoder.count(out, 0);
-                            Ok(())
-                        })
-                        .await?
-                }
+                Output::Count { rows, .. } => writer.count(rows).await?,
+                Output::Set { .. } => writer.count(0).await?,
             }
         }
         let elapsed_ms = elapsed(&self.app, self.started).as_millis();
@@ -161,6 +149,14 @@ impl Writer<'_> {
             self.flush(PIECE_BYTES).await?;
         }
         self.encode(0, |encoder, out| encoder.rows_end(out)).await
+    }
+
+    async fn count(&mut self, rows: u64) -> Result<()> {
+        let work = move |encoder: &mut dyn Encoder, out: &mut Vec<u8>| {
+            encoder.count(out, rows);
+            Ok(())
+        };
+        self.encode(0, work).await
     }
 
     /// Runs the encoder, on another thread when there is much to do.

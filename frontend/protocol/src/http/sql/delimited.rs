@@ -84,6 +84,13 @@ impl Encoder for Csv {
                         json::cell(&mut shown, cells, column.kind, row);
                         text(out, &String::from_utf8_lossy(&shown));
                     }
+                    // JSON has no word for these; CSV's readers know them.
+                    Cells::F64(values) if !values.value(row).is_finite() => {
+                        out.extend_from_slice(values.value(row).to_string().as_bytes());
+                    }
+                    Cells::F32(values) if !values.value(row).is_finite() => {
+                        out.extend_from_slice(values.value(row).to_string().as_bytes());
+                    }
                     _ => json::cell(out, cells, column.kind, row),
                 }
             }

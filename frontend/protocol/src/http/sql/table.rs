@@ -52,15 +52,15 @@ impl Encoder for Table {
         let mut text = format!("+{border}+\n");
         for (at, line) in lines.iter().enumerate() {
             for (cell, width) in line.iter().zip(&widths) {
-                text += &format!("| {cell:width$} ");
+                text.extend(["| ", cell, &" ".repeat(width - cell.chars().count() + 1)]);
             }
             text += "|\n";
             if at == 0 {
-                text += &format!("+{border}+\n");
+                text.extend(["+", &border, "+\n"]);
             }
         }
         if lines.len() > 1 {
-            text += &format!("+{border}+\n");
+            text.extend(["+", &border, "+\n"]);
         }
         out.extend_from_slice(text.as_bytes());
         Ok(())

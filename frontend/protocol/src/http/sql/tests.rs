@@ -11,8 +11,8 @@ use varve_model::{ErrorKind, Reason};
 
 use super::error::code;
 use crate::gateway::Query;
-use crate::mock::{Answer, Reply, Server};
 use crate::output::{LOGICAL_TYPE_KEY, SessionChange};
+use crate::tests::mock::{Answer, Reply, Server};
 
 fn batch() -> RecordBatch {
     let json = Field::new("j", DataType::Utf8, true)
@@ -126,7 +126,7 @@ async fn the_other_formats_show_the_same_rows() {
     assert_eq!(reply.json()["data"].as_array().map(Vec::len), Some(1));
 
     let line = "1720728000000,\"a,\"\"b\",1.5,-9223372036854775808,18446744073709551615,true,19000,\"[1,255]\",\"{\"\"k\"\":[1]}\",123.45\r\n";
-    let second = "-1,,null,7,0,false,-1,[],not json,-0.05\r\n";
+    let second = "-1,,NaN,7,0,false,-1,[],not json,-0.05\r\n";
     assert_eq!(get("format=csv").await.text(), format!("{line}{second}"));
     let names = "ts,s,f,i,u,b,d,x,j,n\r\n";
     let reply = get("format=csvWithNames").await;
@@ -228,6 +228,18 @@ async fn the_time_out_a_client_asks_for_holds() {
     let request =
         reqwest::Client::new().get(format!("{}/v1/sql?sql=slow", server.url)).header("x-varve-timeout", "soon");
     assert_eq!(Reply::of(request).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_ends_its_query() {
+    let server = Server::start().await;
+    server.mock.answer("slow", Answer::Never);
+    let request = reqwest::Client::new().get(format!("{}/v1/sql?sql=slow", server.url)).send();
+    tokio::select! {
+        _ = request => unreachable!("the query never ends"),
+        () = server.mock.begun.notified() => {}
+    }
+    server.mock.ended.notified().await;
 }
 
 #[tokio::test]

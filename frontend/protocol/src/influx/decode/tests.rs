@@ -321,12 +321,12 @@ fn good_line() -> impl Strategy<Value = String> {
     (name(), tags, fields, proptest::option::of(any::<i64>())).prop_map(|(table, tags, fields, ts)| {
         let mut line = escape(&table, ", ");
         for (tag, value) in tags {
-            line += &format!(",{}={}", escape(&tag, ",= "), escape(&value, ",= "));
+            line.extend([",", &escape(&tag, ",= "), "=", &escape(&value, ",= ")]);
         }
         let fields = fields.iter().map(|(field, value)| format!("{}={value}", escape(field, ",= ")));
-        line += &format!(" {}", fields.collect::<Vec<_>>().join(","));
+        line.extend([" ", &fields.collect::<Vec<_>>().join(",")]);
         if let Some(ts) = ts {
-            line += &format!(" {ts}");
+            line.extend([" ", &ts.to_string()]);
         }
         line
     })

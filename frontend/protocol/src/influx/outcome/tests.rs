@@ -31,7 +31,9 @@ fn every_row_of_the_outcome_table_has_its_text() {
     let good = "m v=1 1";
     let bad = "m v= 1";
     let unparsable = "unable to parse 'm v= 1': missing field value";
-    let cases: Vec<(String, Vec<(u32, RefusedCause)>, u16, String)> = vec![
+    // Body, rows the database refuses, status of version 2, text.
+    type Case = (String, Vec<(u32, RefusedCause)>, u16, String);
+    let cases: Vec<Case> = vec![
         (bad.to_owned(), vec![], 400, unparsable.to_owned()),
         (format!("{bad}\nx"), vec![], 400, format!("{unparsable}\nunable to parse 'x': missing fields")),
         (format!("{good}\n{bad}"), vec![], 400, format!("partial write: {unparsable} dropped=0")),

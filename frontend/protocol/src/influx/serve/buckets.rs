@@ -96,7 +96,7 @@ async fn created(app: &App, request: Request<Body>) -> Result<Value> {
     let every_seconds = bucket.retention_rules.first().map_or(0, |rule| rule.every_seconds);
     let mut text = format!("CREATE DATABASE \"{}\"", bucket.name.replace('"', "\"\""));
     if every_seconds > 0 {
-        text += &format!(" WITH (ttl = '{every_seconds}s')");
+        text.extend([" WITH (ttl = '", &every_seconds.to_string(), "s')"]);
     }
     let query = Query::Sql { text, params: Vec::new() };
     app.within(session.timeout, app.setup.gateway.run(&session, query)).await?;

@@ -123,10 +123,7 @@ fn tokens(text: &str) -> Vec<Token> {
     while at < letters.len() {
         let start = at;
         match letters[at] {
-            letter if letter.is_whitespace() => {
-                at += 1;
-                continue;
-            }
+            letter if letter.is_whitespace() => at += 1,
             quote @ ('"' | '\'') => {
                 let mut word = String::new();
                 at += 1;

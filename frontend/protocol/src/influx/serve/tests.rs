@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use varve_model::{ErrorKind, Reason};
 
 use crate::gateway::{Refused, RefusedCause, Written};
-use crate::mock::{Answer, Reply, Server};
+use crate::tests::mock::{Answer, Reply, Server};
 
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -248,7 +248,8 @@ async fn request_ids_and_idempotency_keys_travel() {
 #[tokio::test]
 async fn a_large_body_is_decoded_off_the_event_loop_and_whole() {
     let server = Server::start().await;
-    let body = (0..20_000).map(|n| format!("cpu,host=h{} v={n}i {n}\n", n % 100)).collect::<String>();
+    let lines = (0..20_000).map(|n| format!("cpu,host=h{} v={n}i {n}", n % 100)).collect::<Vec<_>>();
+    let body = lines.join("\n");
     assert_eq!(server.post("/write?db=d", body).await.status, 204);
     let (_, rows) = server.mock.writes.lock().pop().expect("a write");
     assert_eq!((rows.len(), rows.tables[0].keys.len()), (20_000, 100));

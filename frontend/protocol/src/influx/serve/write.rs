@@ -5,11 +5,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
+use tracing::Instrument;
+use varve_model::budget::Charge;
+use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
 use super::failure;
-use crate::gateway::Query;
+use crate::gateway::{Query, Written};
 use crate::http::inflate::Coding;
 use crate::http::params::Params;
 use crate::http::{App, body, reply};
@@ -81,7 +84,7 @@ async fn write(api: Api, app: &App, request: Request<Body>) -> Result<(), Failur
     let rows = std::mem::take(&mut decoded.rows);
     let lines_stored = rows.len();
     // Also without rows: an unknown database is named before bad lines are.
-    let written = match app.within(session.timeout, app.setup.gateway.write(&session, rows)).await {
+    let written = match store(app, session.clone(), rows, received.charge).await {
         Ok(written) => written,
         Err(error) if (error.kind(), error.reason()) == (ErrorKind::NotFound, Reason::Database) => {
             return Err(missing(api, app, &session, &target).await);
@@ -92,6 +95,20 @@ async fn write(api: Api, app: &App, request: Request<Body>) -> Result<(), Failur
         None => Ok(()),
         Some(found) => Err(found),
     }
+}
+
+/// Stores rows in a task of its own: a client that goes does not break a write off half-way.
+async fn store(app: &App, session: Session, rows: Rows, charge: Charge) -> Result<Written> {
+    let (gateway, timeout) = (app.setup.gateway.clone(), session.timeout);
+    let work = async move {
+        let written = gateway.write(&session, rows).await;
+        drop(charge);
+        written
+    };
+    let writing = app.tasks.spawn("write", work.in_current_span());
+    let ended =
+        async { writing.await.unwrap_or_else(|error| Err(Error::internal("write panicked").with_source(error))) };
+    app.within(timeout, ended).await
 }
 
 /// The failure of an error, which ends its travel here.

@@ -1,0 +1,3 @@
+//! What the tests of all protocols share.
+
+pub(crate) mod mock;
