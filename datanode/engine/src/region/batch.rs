@@ -8,13 +8,19 @@ use varve_model::{Error, ErrorKind, Reason, Result};
 
 use crate::format::block::{Block, BlockBody};
 use crate::index::SeriesIndex;
+use crate::sst::types::storable;
 
 /// Checks that the region's schema has every column, of the same type.
-/// Errors: `StaleRoute` when sender and region know different schemas.
+/// Errors: `StaleRoute` when sender and region know different schemas; `InvalidRequest` for a time no file can hold:
+/// acknowledged, it could never be flushed.
 pub(super) fn check_schema(batch: &RegionBatch, schema: &Schema) -> Result<()> {
     let stale = |why: String| Err(Error::new(ErrorKind::StaleRoute, why).with_reason(Reason::Column));
     if batch.schema_version > schema.version {
         return stale(format!("the region has schema version {}, not {} yet", schema.version, batch.schema_version));
+    }
+    let (time, storable) = (batch.time_range(), storable(schema.time_unit()));
+    if !time.is_empty() && time.intersect(storable) != time {
+        return Err(Error::invalid("a timestamp in seconds is out of range").with_reason(Reason::BadValue));
     }
     for field in &batch.fields {
         match schema.column_by_id(field.column) {

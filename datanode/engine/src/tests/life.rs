@@ -9,6 +9,8 @@ use crate::compaction::Force;
 #[derive(Clone, Debug)]
 enum Op {
     Write(Vec<Row>),
+    /// Each row a block of its own, so that blocks are sealed.
+    Trickle(Vec<Row>),
     Delete(Option<Vec<Option<String>>>, TimeRange),
     Flush,
     Compact,
@@ -54,6 +56,7 @@ fn row() -> impl Strategy<Value = Row> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => proptest::collection::vec(row(), 1..20).prop_map(Op::Write),
+        1 => proptest::collection::vec(row(), 20..50).prop_map(Op::Trickle),
         2 => (proptest::option::of(proptest::collection::vec(host(), 0..3)), ts(), ts())
             .prop_map(|(hosts, a, b)| Op::Delete(hosts, TimeRange { start: a.min(b), end: a.max(b) })),
         3 => Just(Op::Flush),
@@ -72,6 +75,10 @@ async fn live(ops: Vec<Op>, mode: MergeMode, ttl: Ttl, window: TimeRange, hosts:
         match &op {
             Op::Write(rows) => {
                 lab.write(rows);
+                model.write(rows);
+            }
+            Op::Trickle(rows) => {
+                rows.chunks(1).for_each(|row| lab.write(row));
                 model.write(rows);
             }
             Op::Delete(hosts, time) => {
