@@ -7,3 +7,4 @@ pub mod folder;
 pub mod path;
 
 pub use context::FileContext;
+pub use object_store::ObjectStore;

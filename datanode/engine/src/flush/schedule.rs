@@ -34,6 +34,8 @@ pub struct NodeLoad {
 pub struct FlushPolicy {
     /// Log size above which its oldest region is flushed: bounds the time of a restart.
     pub wal_bytes_max: u64,
+    /// Bytes in memory above which a region is flushed, whatever the others hold.
+    pub region_bytes_max: u64,
     /// Age above which a region is flushed.
     pub age_max: Duration,
     /// Share of the memtable account above which its largest region is flushed, in percent.
@@ -42,28 +44,30 @@ pub struct FlushPolicy {
 
 impl Default for FlushPolicy {
     fn default() -> Self {
-        Self { wal_bytes_max: 512 << 20, age_max: Duration::from_secs(600), memory_percent_max: 75 }
+        Self {
+            wal_bytes_max: 512 << 20,
+            region_bytes_max: 512 << 20,
+            age_max: Duration::from_mins(10),
+            memory_percent_max: 75,
+        }
     }
 }
 
 /// Regions to flush now. `oldest_in_log` names regions with unflushed blocks, those in the oldest segment first.
-pub fn pick(
-    policy: &FlushPolicy,
-    node: NodeLoad,
-    regions: &[RegionLoad],
-    oldest_in_log: &[RegionId],
-) -> Vec<RegionId> {
+pub fn pick(policy: &FlushPolicy, node: NodeLoad, regions: &[RegionLoad], oldest_in_log: &[RegionId]) -> Vec<RegionId> {
     let holding = |load: &&RegionLoad| load.age.is_some();
     let mut picked = regions
         .iter()
-        .filter(|load| load.age.is_some_and(|age| age >= policy.age_max))
+        .filter(|load| load.age.is_some_and(|age| age >= policy.age_max || load.bytes >= policy.region_bytes_max))
         .map(|load| load.region)
         .collect::<Vec<_>>();
     if node.wal_bytes >= policy.wal_bytes_max {
         picked.extend(oldest_in_log.iter().find(|region| regions.iter().any(|load| load.region == **region)));
     }
     if node.memory_bytes * 100 >= node.memory_bytes_max.saturating_mul(policy.memory_percent_max) {
-        picked.extend(regions.iter().filter(holding).max_by_key(|load| (load.bytes, load.region)).map(|load| load.region));
+        picked.extend(
+            regions.iter().filter(holding).max_by_key(|load| (load.bytes, load.region)).map(|load| load.region),
+        );
     }
     picked.sort_unstable();
     picked.dedup();

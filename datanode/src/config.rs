@@ -1,0 +1,66 @@
+//! Settings of a datanode.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use varve_engine::EngineOptions;
+use varve_engine::wal::local::Damage;
+
+/// Settings of a datanode; what is not here is a constant with its reason in `limits.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatanodeConfig {
+    /// Where log, files and metadata are kept. Everybody who installs varve sets it.
+    pub data_dir: PathBuf,
+    /// Log size above which memtables are flushed. Lower: faster restarts; higher: fewer, larger files.
+    pub wal_bytes_max: u64,
+    /// Bytes in a region's memory above which it is flushed. Mostly for tests, which want many small files.
+    pub flush_bytes: u64,
+    /// How often, in milliseconds, merging files is looked at. Mostly for tests.
+    pub compact_every_ms: u64,
+    /// What to do with damage in the middle of the log: `refuse` to start, or `skip` what is lost.
+    pub wal_recovery: WalRecovery,
+    /// Parallel parts of a fragment. An operator lowers it to leave cores to other processes. 0: one per core.
+    pub query_partitions: usize,
+}
+
+/// What to do with damage in the middle of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WalRecovery {
+    /// Do not start.
+    #[default]
+    Refuse,
+    /// Lose the rows in it, with an audit event.
+    Skip,
+}
+
+impl Default for DatanodeConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("varve-data"),
+            wal_bytes_max: 512 << 20,
+            flush_bytes: 512 << 20,
+            compact_every_ms: 30_000,
+            wal_recovery: WalRecovery::Refuse,
+            query_partitions: 0,
+        }
+    }
+}
+
+impl DatanodeConfig {
+    /// The engine's options.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        let mut options = EngineOptions::default();
+        options.flush.wal_bytes_max = self.wal_bytes_max;
+        options.flush.region_bytes_max = self.flush_bytes;
+        options.compact_every = Duration::from_millis(self.compact_every_ms.max(1));
+        options.tick = options.tick.min(options.compact_every);
+        options.wal.damage = match self.wal_recovery {
+            WalRecovery::Refuse => Damage::Refuse,
+            WalRecovery::Skip => Damage::Skip,
+        };
+        options
+    }
+}

@@ -1,0 +1,84 @@
+//! Line protocol against the whole database.
+
+use crate::kit::Varve;
+
+#[tokio::test]
+async fn good_rows_next_to_bad_ones_are_stored() {
+    let varve = Varve::start().await;
+    let (status, text) = varve.write("/write?db=public", "cpu,host=a usage=1 1\n,, \ncpu,host=b usage=2 1\n").await;
+    assert_eq!(status, 400);
+    assert!(text.contains("partial write") && text.contains("unable to parse"), "{text}");
+    let (status, text) = varve.write("/write?db=public", "cpu,host=c usage=\"x\" 1\ncpu,host=d usage=4 1\n").await;
+    assert_eq!(status, 400);
+    assert!(
+        text.contains("field type conflict: input field \\\"usage\\\" on measurement \\\"cpu\\\" is type string, already exists as type float dropped=1"),
+        "{text}"
+    );
+    let rows = varve.rows("SELECT host FROM cpu ORDER BY host").await;
+    assert_eq!(serde_json::json!(rows), serde_json::json!([["a"], ["b"], ["d"]]));
+    varve.stop().await;
+}
+
+#[tokio::test]
+async fn both_versions_and_both_prefixes_write_the_same_table() {
+    let varve = Varve::start().await;
+    for (n, path) in [
+        "/write?db=public&precision=s",
+        "/api/v2/write?bucket=public&precision=s",
+        "/v1/influxdb/write?db=public&precision=s",
+        "/v1/influxdb/api/v2/write?bucket=public&precision=s",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (status, text) = varve.write(path, format!("m,host=a v={n}i {}", n + 1)).await;
+        assert_eq!(status, 204, "{path}: {text}");
+    }
+    let rows = varve.rows("SELECT v, CAST(\"time\" AS BIGINT) FROM m ORDER BY v").await;
+    let expected = (0..4i64).map(|n| serde_json::json!([n, (n + 1) * 1_000_000_000])).collect::<Vec<_>>();
+    assert_eq!(rows, expected);
+    varve.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_database_is_named() {
+    let varve = Varve::start().await;
+    let (status, text) = varve.write("/write?db=nope", "m v=1 1").await;
+    assert_eq!((status, text.trim()), (404, r#"{"error":"database not found: \"nope\""}"#));
+    varve.stop().await;
+}
+
+#[tokio::test]
+async fn timestamps_at_the_ends_of_i64_come_back() {
+    let varve = Varve::start().await;
+    let body = "e v=1i -9223372036854775806\ne v=2i 9223372036854775806\ne v=3i 9223372036854775807\n";
+    let (status, text) = varve.write("/write?db=public", body).await;
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("time outside range"), "{text}");
+    let rows = varve.rows("SELECT CAST(\"time\" AS BIGINT) FROM e ORDER BY v").await;
+    assert_eq!(serde_json::json!(rows), serde_json::json!([[-9_223_372_036_854_775_806_i64], [9_223_372_036_854_775_806_i64]]));
+    varve.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_stores_once_in_an_append_table() {
+    let varve = Varve::start().await;
+    varve.run("CREATE TABLE once (t TIMESTAMP(9) TIME INDEX, v BIGINT) WITH (append_mode = 'true')").await;
+    for _ in 0..3 {
+        let request = varve.http.post(varve.url("/write?db=public")).header("Idempotency-Key", "k1").body("once v=1i 1");
+        assert_eq!(request.send().await.expect("a reply").status().as_u16(), 204);
+    }
+    assert_eq!(varve.rows("SELECT count(*) FROM once").await[0][0], 1);
+    varve.stop().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_columns_are_refused_and_the_server_goes_on() {
+    let varve = Varve::start().await;
+    let fields = (0..10_000).map(|n| format!("f{n}=1i")).collect::<Vec<_>>().join(",");
+    let (status, text) = varve.write("/write?db=public", format!("wide {fields} 1\nnarrow v=1 1\n")).await;
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("1000 columns"), "{text}");
+    assert_eq!(varve.rows("SELECT count(*) FROM narrow").await[0][0], 1);
+    varve.stop().await;
+}

@@ -1,0 +1,12 @@
+//! The roles together, in process and over gRPC, driven by real clients on port 0.
+//!
+//! One binary: every test that reaches DataFusion links here, because each such link is heavy.
+
+mod cases;
+mod damage;
+mod influx;
+mod kit;
+mod postgres;
+mod query;
+mod recovery;
+mod tools;

@@ -1,0 +1,131 @@
+//! What clients know, and the judge of what is read: invariants I1, I2, I3.
+//!
+//! Every client owns its keys and works one operation at a time, so that the
+//! value of a key is the last acknowledged one, or one of those whose outcome
+//! nobody knows since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A key of the deduplicating table: series and timestamp.
+pub(crate) type Key = (String, i64);
+
+/// How an operation ended for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fate {
+    Acked,
+    Refused,
+    Unknown,
+}
+
+/// Possible values of one key; `None` is "no row".
+#[derive(Clone, Debug, Default)]
+struct Possible {
+    last: Option<i64>,
+    maybe: Vec<Option<i64>>,
+}
+
+/// One request to the append table: whole parts per region, each row at most once.
+#[derive(Clone, Debug)]
+struct Appended {
+    fate: Fate,
+    rows: BTreeMap<i64, u32>,
+}
+
+/// All that clients did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    keys: BTreeMap<Key, Possible>,
+    appends: BTreeMap<u64, Appended>,
+    seen_appends: BTreeSet<i64>,
+}
+
+/// What a full read of the append table found: row id -> (region, times).
+pub(crate) type Appends = BTreeMap<i64, (u32, u32)>;
+
+impl History {
+    /// A client put `value` at `keys`, or deleted them with `None`.
+    pub(crate) fn put(&mut self, keys: &[Key], value: Option<i64>, fate: Fate) {
+        for key in keys {
+            let possible = self.keys.entry(key.clone()).or_default();
+            match fate {
+                Fate::Acked => *possible = Possible { last: value, maybe: Vec::new() },
+                Fate::Unknown => possible.maybe.push(value),
+                Fate::Refused => {}
+            }
+        }
+    }
+
+    /// The keys of one series that a client has ever put.
+    pub(crate) fn keys_of(&self, series: &str, from: i64, to: i64) -> Vec<Key> {
+        self.keys.keys().filter(|key| key.0 == series && (from..=to).contains(&key.1)).cloned().collect()
+    }
+
+    /// A client appended rows (id -> region).
+    pub(crate) fn append(&mut self, request: u64, rows: BTreeMap<i64, u32>, fate: Fate) {
+        self.appends.insert(request, Appended { fate, rows });
+    }
+
+    /// Judges a full strong read of the deduplicating table, made while no operation runs.
+    pub(crate) fn judge(&mut self, read: &BTreeMap<Key, Vec<i64>>) -> Result<(), String> {
+        for (key, values) in read {
+            if values.len() > 1 {
+                return Err(format!("I1: {key:?} is there {} times: {values:?}", values.len()));
+            }
+            if !self.keys.contains_key(key) {
+                return Err(format!("I3: {key:?} was never written"));
+            }
+        }
+        for (key, possible) in &mut self.keys {
+            let found = read.get(key).map(|values| values[0]);
+            if found != possible.last && !possible.maybe.contains(&found) {
+                return Err(format!("I1: {key:?} reads {found:?}, possible are {possible:?}"));
+            }
+            // I2: what was read once stays, so the outcome is known from now on.
+            *possible = Possible { last: found, maybe: Vec::new() };
+        }
+        Ok(())
+    }
+
+    /// Judges a full strong read of the append table, made while no operation runs.
+    pub(crate) fn judge_appends(&mut self, read: &Appends) -> Result<(), String> {
+        if let Some((row, (_, times))) = read.iter().find(|(_, (_, times))| *times > 1) {
+            return Err(format!("I1: appended row {row} is there {times} times"));
+        }
+        for row in &self.seen_appends {
+            if !read.contains_key(row) {
+                return Err(format!("I2: appended row {row} was read before and is gone"));
+            }
+        }
+        let mut known = BTreeSet::new();
+        for (request, appended) in &self.appends {
+            known.extend(appended.rows.keys().copied());
+            let mut by_region: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+            for (row, region) in &appended.rows {
+                let part = by_region.entry(*region).or_default();
+                part.0 += 1;
+                part.1 += usize::from(read.contains_key(row));
+            }
+            for (region, (rows, there)) in by_region {
+                let fits = match appended.fate {
+                    Fate::Acked => there == rows,
+                    Fate::Refused => there == 0,
+                    Fate::Unknown => there == rows || there == 0,
+                };
+                if !fits {
+                    let fate = appended.fate;
+                    return Err(format!("I1/I3: request {request} is {fate:?}, region {region} has {there} of {rows} rows"));
+                }
+            }
+        }
+        if let Some(row) = read.keys().find(|row| !known.contains(*row)) {
+            return Err(format!("I3: appended row {row} was never written"));
+        }
+        self.seen_appends.extend(read.keys());
+        Ok(())
+    }
+
+    /// Operations by outcome, for the report.
+    pub(crate) fn appended(&self, fate: Fate) -> usize {
+        self.appends.values().filter(|appended| appended.fate == fate).count()
+    }
+}
