@@ -71,12 +71,14 @@ impl<'b> Reader<'b> {
     #[inline]
     pub(super) fn row(&mut self, start: usize, end: usize, origin: u32) -> bool {
         let line = &self.body[start..end];
+        if line.len() > LINE_BYTES_MAX {
+            return false;
+        }
         let Some(space) = memchr(b' ', line) else { return false };
         let text = &line[..space];
         let hash = xxh3_64_with_seed(text, self.seed);
         let key = match self.known(text, hash) {
             Some(key) => key,
-            None if line.len() > LINE_BYTES_MAX => return false,
             None => match self.fresh(text) {
                 Some(key) => key,
                 None => return false,

@@ -1,6 +1,7 @@
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use proptest::prelude::*;
 use varve_model::batch::Values;
+use varve_model::limits::LINE_BYTES_MAX;
 use varve_model::rows::TableRows;
 use varve_model::series::tags_of;
 
@@ -268,6 +269,15 @@ fn the_reports_of_a_hopeless_body_are_bounded() {
 }
 
 #[test]
+fn a_line_too_long_is_refused_on_both_ways() {
+    let fields = vec!["v=1"; LINE_BYTES_MAX / 4 + 1].join(",");
+    let decoded = read(&format!("m v=1 1\nm {fields} 2\nm v=3 3"));
+    assert_eq!(show(&decoded.rows), ["m||v=1.0|1", "m||v=3.0|3"]);
+    assert_eq!(reasons(&decoded), [(2, "line is longer than 262144 bytes")]);
+    assert_eq!(decoded.errors[0].text.len(), LINE_TEXT_BYTES_MAX);
+}
+
+#[test]
 fn a_failed_fast_row_leaves_no_value_behind() {
     let decoded = read("m a=1,b=2 1\nm a=3,b=4 x\nm a=5,b=oops 3\nm a=6,b=7 4\nm a=8,zz=9x 5\nm b=1 6");
     assert_eq!(show(&decoded.rows), ["m||a=1.0,b=2.0|1", "m||a=6.0,b=7.0|4", "m||b=1.0|6"]);
@@ -275,8 +285,23 @@ fn a_failed_fast_row_leaves_no_value_behind() {
 
 #[test]
 fn numbers_are_read_like_the_standard_library_does() {
-    for text in ["1", "-1", "1.", ".5", "-0", "1e3", "1E-3", "1e+3", "0.1", "123456789012345678901234567890", "5e-324"]
-    {
+    for text in [
+        "1",
+        "-1",
+        "1.",
+        ".5",
+        "-0",
+        "1e3",
+        "1E-3",
+        "1e+3",
+        "1.e5",
+        ".5e1",
+        "-.5",
+        "00012",
+        "0.1",
+        "123456789012345678901234567890",
+        "5e-324",
+    ] {
         let decoded = read(&format!("m v=1 0\nm v={text} 1"));
         let Values::F64(values) = &decoded.rows.tables[0].fields[0].vector.values else { panic!("{text} is a float") };
         assert_eq!(values[1].to_bits(), text.parse::<f64>().expect("a number").to_bits(), "{text}");
