@@ -8,11 +8,11 @@ mod fake;
 mod gateway;
 mod ingest;
 mod language;
-// mod listen;
+mod listen;
 mod plan;
 mod statement;
 
 pub use cluster::Connect;
 pub use config::FrontendConfig;
-// pub use listen::{Addresses, Host, listen};
+pub use listen::{Addresses, Host, listen};
 pub use gateway::{Frontend, FrontendSetup, start};

@@ -4,6 +4,7 @@ mod deadline;
 mod distribute;
 mod exchange;
 mod merge;
+mod optimize;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -11,4 +12,5 @@ mod tests;
 pub(crate) use deadline::Deadline;
 pub(crate) use distribute::{Fleet, distribute};
 pub(crate) use merge::{open, stream};
+pub(crate) use optimize::read_time_literals;
 pub(crate) use read::RemoteReader;

@@ -23,12 +23,13 @@ use varve_protocol::gateway::{Prepared, Query};
 use varve_protocol::output::{Output, SessionChange};
 use varve_protocol::session::Session;
 use varve_query::context::Sessions;
+use varve_query::zone::Zone;
 use varve_service::clock::SharedClock;
 
 use crate::catalog::Catalogs;
 use crate::cluster::{Clients, Feed, Table, View};
 use crate::ingest::Dispatch;
-use crate::language::sql::{Name, Statement, Zone, parse};
+use crate::language::sql::{Name, Statement, parse};
 use crate::plan::Deadline;
 
 /// Conducts statements through the other rooms.

@@ -6,3 +6,4 @@ pub mod error;
 pub mod fragment;
 pub mod operator;
 pub mod predicate;
+pub mod zone;

@@ -14,7 +14,6 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod types;
-mod zone;
 
 pub(crate) use ast::{
     AlterAction, CreateDatabase, CreateTable, Delete, Drop, Insert, InsertSource, Name, Setting, Show, ShowFilter,
@@ -24,4 +23,3 @@ pub(crate) use options::{set as set_option, unset as unset_option};
 pub(crate) use literal::{Literal, convert, literal};
 pub(crate) use parse::parse;
 pub(crate) use types::{describe_type, sql_type};
-pub(crate) use zone::Zone;

@@ -60,7 +60,7 @@ impl Conductor {
         let quoted = |text: String| Ident::with_quote('"', text);
         let from = ObjectName::from(vec![quoted(name.database), quoted(name.table)]);
         let logical = logical_plan(&state, select_all(&from, condition.clone())?).await?;
-        let logical = state.optimize(&bind(logical, &scope.params)?).map_err(from_datafusion)?;
+        let logical = state.optimize(&bind(logical, scope)?).map_err(from_datafusion)?;
         match strip(&logical) {
             LogicalPlan::EmptyRelation(_) => Ok(None),
             LogicalPlan::TableScan(scan) => {

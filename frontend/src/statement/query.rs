@@ -24,7 +24,7 @@ use varve_service::telemetry::stage::{Stage, StageTimer};
 
 use super::{Conductor, Scope};
 use crate::cluster::{View, with_routes};
-use crate::plan::{Fleet, RemoteReader, distribute, open, stream as row_stream};
+use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream};
 
 /// A plan that is ready to run.
 pub(super) struct Planned {
@@ -60,7 +60,7 @@ impl Conductor {
     pub(super) async fn plan(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Planned> {
         let state = self.state(scope, &view);
         let logical = logical_plan(&state, query).await?;
-        let logical = bind(logical, &scope.params)?;
+        let logical = bind(logical, scope)?;
         let timer = StageTimer::start(Stage::Plan);
         let logical = state.optimize(&logical).map_err(from_datafusion)?;
         timer.finish(0, 0);
@@ -129,11 +129,15 @@ pub(super) async fn logical_plan(state: &SessionState, query: ast::Query) -> Res
     state.statement_to_plan(statement).await.map_err(from_datafusion)
 }
 
-/// Puts values for `$1`, `$2`, ..
-pub(super) fn bind(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan> {
-    if params.is_empty() {
-        return Ok(plan);
+/// Puts values for `$1`, `$2`, .. and reads constants that are compared with timestamps.
+pub(super) fn bind(mut plan: LogicalPlan, scope: &Scope) -> Result<LogicalPlan> {
+    if !scope.params.is_empty() {
+        plan = with_values(plan, &scope.params)?;
     }
+    read_time_literals(plan, scope.zone).map_err(from_datafusion)
+}
+
+fn with_values(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan> {
     let values = params.iter().map(|value| ScalarAndMetadata::new(scalar(value), None)).collect();
     plan.with_param_values(ParamValues::List(values)).map_err(from_datafusion)
 }

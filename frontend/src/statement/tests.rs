@@ -26,3 +26,15 @@ async fn rows_are_created_inserted_and_selected() {
     );
     assert_eq!(cluster.rows("SELECT * FROM cpu WHERE usage > 10.6").await, ["h3|d1|1970-01-01T00:00:00.011|11.5|n11"]);
 }
+
+#[tokio::test]
+async fn a_partial_aggregate_crosses_as_groups_and_not_as_rows() {
+    use varve_service::telemetry::stage::{Stage, totals};
+    let cluster = cpu(3, 3).await;
+    let before = totals(Stage::Exchange).rows;
+    let mut rows = cluster.rows("SELECT host, avg(usage) FROM cpu GROUP BY host").await;
+    rows.sort_unstable();
+    assert_eq!(rows, ["h0|4.5", "h1|5.5", "h2|6.5", "h3|7.5"]);
+    let crossed = totals(Stage::Exchange).rows - before;
+    assert_eq!(crossed, 4, "each group lives in one region here, so four groups cross");
+}

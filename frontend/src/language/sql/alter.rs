@@ -5,12 +5,12 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use varve_model::schema::ColumnRole;
 use varve_model::{Error, Reason, Result};
+use varve_query::zone::Zone;
 
 use super::ast::{AlterAction, Statement};
 use super::create::column;
 use super::options;
 use super::parse::{database, expected, ident, name, skip, syntax, word, words};
-use super::zone::Zone;
 
 pub(super) fn parse(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
     skip(parser, 1);

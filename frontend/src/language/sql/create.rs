@@ -7,13 +7,13 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use varve_model::schema::{ColumnDefault, ColumnRole, LogicalType, NewColumn};
 use varve_model::value::Value;
 use varve_model::{Error, Reason, Result};
+use varve_query::zone::Zone;
 
 use super::ast::{CreateDatabase, CreateTable, Statement};
 use super::literal::{Literal, convert, literal};
 use super::options;
 use super::parse::{database, expected, ident, name, skip, syntax, word, words};
 use super::types::logical_type;
-use super::zone::Zone;
 
 pub(super) fn parse(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
     skip(parser, 1);

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::ast::{self, Expr, UnaryOperator};
 use varve_model::schema::LogicalType;
 use varve_model::value::Value;
 use varve_model::{Error, Reason, Result};
+use varve_query::zone::{Zone, parse_timestamp};
 
-use super::zone::{Zone, parse_timestamp};
 
 /// A constant as written.
 #[derive(Clone, Debug, PartialEq)]

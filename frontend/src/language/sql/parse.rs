@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use varve_model::limits::SQL_TEXT_BYTES_MAX;
 use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::RegionAction;
+use varve_query::zone::Zone;
 
 use super::ast::{Delete, Drop, Insert, InsertSource, Name, Setting, Statement};
 use super::literal::unquote_values;
@@ -20,7 +21,7 @@ use super::{alter, create, show};
 const DEPTH_MAX: usize = 128;
 
 /// Statements of a text. Errors: `Syntax`, `Unsupported`, `TooLarge`.
-pub(crate) fn parse(text: &str, zone: &super::Zone) -> Result<Vec<Statement>> {
+pub(crate) fn parse(text: &str, zone: &Zone) -> Result<Vec<Statement>> {
     if text.len() > SQL_TEXT_BYTES_MAX {
         return Err(Error::invalid(format!("the SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes"))
             .with_reason(Reason::TooLarge));
@@ -45,7 +46,7 @@ pub(crate) fn parse(text: &str, zone: &super::Zone) -> Result<Vec<Statement>> {
     }
 }
 
-fn statement(parser: &mut Parser<'_>, zone: &super::Zone) -> Result<Statement> {
+fn statement(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
     let first = word(parser, 0).unwrap_or_default();
     match first.as_str() {
         "CREATE" => create::parse(parser, zone),
@@ -224,7 +225,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         "time" | "time_zone" | "timezone" if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("system") || value.eq_ignore_ascii_case("local") => {
             Setting::TimeZone("UTC".to_owned())
         }
-        "time" | "time_zone" | "timezone" if !value.is_empty() => Setting::TimeZone(super::Zone::check(&value)?),
+        "time" | "time_zone" | "timezone" if !value.is_empty() => Setting::TimeZone(Zone::check(&value)?),
         "search_path" if !value.is_empty() => {
             let first = value.split(',').next().unwrap_or_default().trim().to_owned();
             if first.contains('$') { Setting::Ignored } else { Setting::Database(first) }

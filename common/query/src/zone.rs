@@ -1,4 +1,4 @@
-//! Time zones, and timestamps written as text.
+//! Time zones, and timestamps written as text: how every statement reads them.
 
 use std::str::FromStr;
 
@@ -9,11 +9,11 @@ use varve_model::{Error, Reason, Result};
 
 /// The zone in which timestamps without one are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Zone(Tz);
+pub struct Zone(Tz);
 
 impl Zone {
     /// `UTC`, an IANA name or an offset like `+08:00`. Errors: `BadValue`.
-    pub(crate) fn parse(name: &str) -> Result<Self> {
+    pub fn parse(name: &str) -> Result<Self> {
         let name = match name {
             "SYSTEM" | "system" | "Z" | "" => "UTC",
             name => name,
@@ -29,7 +29,7 @@ impl Zone {
     }
 
     /// The name, if it is one.
-    pub(crate) fn check(name: &str) -> Result<String> {
+    pub fn check(name: &str) -> Result<String> {
         Self::parse(name).map(|_| name.to_owned())
     }
 }
@@ -37,7 +37,7 @@ impl Zone {
 /// A written timestamp as a count of `unit`; finer digits are cut off towards the past.
 ///
 /// Errors: `BadValue` for text that is no timestamp or lies outside the unit's range.
-pub(crate) fn parse_timestamp(text: &str, unit: TimeUnit, zone: Zone) -> Result<i64> {
+pub fn parse_timestamp(text: &str, unit: TimeUnit, zone: Zone) -> Result<i64> {
     let moment = string_to_datetime(&zone.0, text.trim()).map_err(|_| {
         Error::invalid(format!("'{text}' is not a timestamp")).with_reason(Reason::BadValue)
     })?;
