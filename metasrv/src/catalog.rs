@@ -2,6 +2,8 @@
 
 mod feed;
 mod image;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use feed::Feed;
 pub(crate) use image::Openness;

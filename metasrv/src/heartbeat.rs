@@ -11,7 +11,7 @@ use varve_proto::metasrv::{Beat, BeatReply, Messages};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
-use crate::registry::{Registry, Seat};
+use crate::registry::{ORDERS_PER_REPLY_MAX, Registry, Seat};
 
 /// Replies that wait for a slow datanode; beats then wait too, which ends its lease.
 const REPLY_QUEUE_MAX: usize = 16;
@@ -66,20 +66,27 @@ async fn run(
     }
 }
 
-/// Answers a beat, if any, and sends all orders that are due.
+/// Sends all orders that are due and answers a beat, if any, in the last message: whoever reads
+/// the answer has all orders that were due when it beat.
 async fn send_due(
     registry: &Registry,
     seat: &Seat,
-    mut beat: Option<u64>,
+    beat: Option<u64>,
     replies: &mpsc::Sender<Result<BeatReply>>,
     clock: &SharedClock,
 ) -> Result<()> {
     loop {
         let orders = registry.due(seat, clock.boot())?;
-        if orders.is_empty() && beat.is_none() {
+        let is_last = orders.len() < ORDERS_PER_REPLY_MAX;
+        if !orders.is_empty() || (is_last && beat.is_some()) {
+            let reply = BeatReply { beat: beat.filter(|_| is_last), orders };
+            replies
+                .send(Ok(reply))
+                .await
+                .map_err(|_| Error::unavailable("the datanode closed its heartbeat stream"))?;
+        }
+        if is_last {
             return Ok(());
         }
-        let reply = BeatReply { beat: beat.take(), orders };
-        replies.send(Ok(reply)).await.map_err(|_| Error::unavailable("the datanode closed its heartbeat stream"))?;
     }
 }

@@ -23,7 +23,7 @@ use orders::Orders;
 /// How much longer than its lease a session counts as alive.
 pub(crate) const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Orders in one message.
-const ORDERS_PER_REPLY_MAX: usize = 64;
+pub(crate) const ORDERS_PER_REPLY_MAX: usize = 64;
 
 /// What an order came to; shared, because several may wait for one order.
 pub(crate) type OrderOutcome = Result<(), Arc<Error>>;
@@ -126,10 +126,10 @@ impl Registry {
 
     /// Leaves a seat; nothing when it was lost already.
     pub(crate) fn disconnect(&self, seat: &Seat) {
-        if let Ok(mut inner) = self.seated(seat) {
-            if let Some(session) = inner.sessions.get_mut(&seat.session) {
-                session.connected = false;
-            }
+        if let Ok(mut inner) = self.seated(seat)
+            && let Some(session) = inner.sessions.get_mut(&seat.session)
+        {
+            session.connected = false;
         }
     }
 

@@ -23,7 +23,8 @@ mod server;
 mod tests;
 
 pub use client::DatanodeClient;
-pub use server::{datanode_routes, serve_datanode};
+pub(crate) use server::late_routes;
+pub use server::serve_datanode;
 
 /// What a datanode does for frontends.
 #[async_trait]

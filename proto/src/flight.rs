@@ -103,7 +103,7 @@ pub(crate) async fn decode(
     };
     // Read apart, because the decoder takes a message up only when bytes follow it.
     let schema = try_schema_from_ipc_buffer(&first).map_err(|error| malformed(&error.to_string()))?;
-    let decoder = Decoder { pieces, decoder: StreamDecoder::new(), input: Buffer::from(first), has_ended: false };
+    let decoder = Decoder { pieces, batches: StreamDecoder::new(), input: Buffer::from(first), has_ended: false };
     let batches = futures::stream::unfold(Some(decoder), |decoder| async move {
         let mut decoder = decoder?;
         match decoder.next().await? {
@@ -119,7 +119,7 @@ const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 struct Decoder<S> {
     pieces: S,
-    decoder: StreamDecoder,
+    batches: StreamDecoder,
     input: Buffer,
     has_ended: bool,
 }
@@ -127,7 +127,7 @@ struct Decoder<S> {
 impl<S: Stream<Item = Result<ScanChunk, Status>> + Unpin> Decoder<S> {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
-            match self.decoder.decode(&mut self.input) {
+            match self.batches.decode(&mut self.input) {
                 Ok(Some(batch)) => return Some(Ok(batch)),
                 Ok(None) if self.has_ended => return None,
                 Ok(None) => {}

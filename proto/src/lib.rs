@@ -9,12 +9,13 @@ pub mod metasrv;
 mod server;
 pub mod status;
 
-pub use server::{MESSAGE_BYTES_MAX, serve};
+pub use server::{MESSAGE_BYTES_MAX, Services};
 
 /// What the build script made of varve/v1/*.proto.
 mod wire {
     #![allow(
         clippy::pedantic,
+        clippy::allow_attributes_without_reason,
         clippy::large_futures,
         unreachable_pub,
         missing_debug_implementations,

@@ -23,7 +23,8 @@ mod client;
 mod server;
 
 pub use client::MetasrvClient;
-pub use server::{metasrv_routes, serve_metasrv};
+pub(crate) use server::add_routes;
+pub use server::serve_metasrv;
 
 /// A stream that metasrv or a datanode keeps open.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;

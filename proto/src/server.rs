@@ -1,5 +1,6 @@
-//! The listening side of the wire: one gRPC server per role, with explicit limits.
+//! The listening side of the wire: one gRPC server per process, with explicit limits.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -8,6 +9,40 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use varve_model::{Error, Result};
+
+use crate::datanode::{self, DatanodeApi};
+use crate::metasrv::{self, MetasrvApi};
+
+/// Roles that one listener serves. A datanode may be added when the server runs already: it
+/// registers, over that very listener when metasrv is in its process, before it can serve.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    metasrv: Option<Arc<dyn MetasrvApi>>,
+    datanode: Arc<OnceLock<Arc<dyn DatanodeApi>>>,
+}
+
+impl Services {
+    /// Serves a metasrv too.
+    pub fn with_metasrv(mut self, api: Arc<dyn MetasrvApi>) -> Self {
+        self.metasrv = Some(api);
+        self
+    }
+
+    /// Serves a datanode from now on; before, its calls are `Unavailable`. Only the first counts.
+    pub fn add_datanode(&self, api: Arc<dyn DatanodeApi>) {
+        // A second one would be another session: the caller has one datanode per process.
+        let _ = self.datanode.set(api);
+    }
+
+    /// Serves all of them until `stop`. Errors: `Internal`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+        let mut routes = datanode::late_routes(self.datanode);
+        if let Some(api) = self.metasrv {
+            routes = metasrv::add_routes(routes, api);
+        }
+        serve(routes, listener, stop).await
+    }
+}
 
 /// Bytes of one message, in both directions: a datanode's share of the largest request body with
 /// room for the columnar form, and a catalog of 10,000 tables with 100 columns.
@@ -22,7 +57,7 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until `stop`, then waits shortly for calls in flight. Errors: `Internal`.
-pub async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -> Result<()> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut serving = std::pin::pin!(
         Server::builder()

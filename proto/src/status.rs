@@ -63,10 +63,10 @@ pub fn to_status(error: &Error) -> Status {
 
 /// The error of a status. One without our details comes from the transport.
 pub fn from_status(status: &Status) -> Error {
-    if !status.details().is_empty() {
-        if let Ok(detail) = wire::ErrorDetail::decode(status.details()) {
-            return from_detail(detail);
-        }
+    if !status.details().is_empty()
+        && let Ok(detail) = wire::ErrorDetail::decode(status.details())
+    {
+        return from_detail(detail);
     }
     let message = status.message().to_owned();
     match status.code() {

@@ -133,7 +133,12 @@ fn row_crc(key: &str, revisions: &[u8], value: &[u8]) -> u32 {
 }
 
 impl Inner {
-    fn commit(&self, plan: &Plan) -> Result<(), ::redb::Error> {
+    fn commit(&self, plan: &Plan) -> Result<(), Box<::redb::Error>> {
+        self.try_commit(plan).map_err(Box::new)
+    }
+
+    #[allow(clippy::result_large_err, reason = "redb's own error, boxed by the only caller")]
+    fn try_commit(&self, plan: &Plan) -> Result<(), ::redb::Error> {
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(ENTRIES)?;

@@ -132,11 +132,11 @@ impl Executor {
 /// A default must survive its JSON record. Errors: `InvalidRequest`.
 pub(super) fn check_defaults(columns: &[NewColumn]) -> Result<()> {
     for column in columns {
-        if let Some(ColumnDefault::Value(Value::F64(value))) = &column.default {
-            if !value.is_finite() {
-                let text = format!("column '{}': the default must be a finite number", column.name);
-                return Err(Error::unsupported(text));
-            }
+        if let Some(ColumnDefault::Value(Value::F64(value))) = &column.default
+            && !value.is_finite()
+        {
+            let text = format!("column '{}': the default must be a finite number", column.name);
+            return Err(Error::unsupported(text));
         }
     }
     Ok(())

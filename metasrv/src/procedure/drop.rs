@@ -96,10 +96,10 @@ impl Executor {
 /// Takes the names away and marks the record.
 fn hide(id: TableId, mut record: TableRecord, change: &mut Change) -> Result<()> {
     change.delete(&TableNameKey(record.info.database, record.info.name.clone()));
-    if let Some(next) = record.next.take() {
-        if next.name != record.info.name {
-            change.delete(&TableNameKey(next.database, next.name));
-        }
+    if let Some(next) = record.next.take()
+        && next.name != record.info.name
+    {
+        change.delete(&TableNameKey(next.database, next.name));
     }
     record.dropping = true;
     change.put(&TableKey(id), &record)

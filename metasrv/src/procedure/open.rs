@@ -21,6 +21,19 @@ use crate::kv::key::RouteKey;
 use crate::route::Settled;
 
 impl Executor {
+    /// Queues the orders to open, so that they are there when the owner's first beat is answered:
+    /// a datanode calls itself ready when it has done what came with it.
+    pub(crate) async fn order_opening(&self, table: TableId) -> Result<()> {
+        let routes = self.routes.get(table).await?.record.routes;
+        let Some((info, ttl)) = self.table_and_ttl(table).await? else { return Ok(()) };
+        let info = Arc::new(info);
+        for route in routes.iter().filter(|route| route.state == RouteState::Opening) {
+            // Joined by the one that waits for the outcome; a session that ended meanwhile needs none.
+            drop(self.registry.order(route.owner, open_order(route, &info, ttl)));
+        }
+        Ok(())
+    }
+
     /// Opens the regions of a table in the background.
     pub(crate) fn start_opening(&self, table: TableId) {
         let executor = self.clone();
@@ -65,8 +78,7 @@ impl Executor {
     /// Whether the grant was settled.
     async fn open_one(&self, route: &Route, info: &Arc<TableInfo>, ttl: Ttl) -> Result<bool> {
         let (region, epoch) = (route.region, route.epoch);
-        let grant = Grant { region, epoch, table: Arc::clone(info), ttl };
-        let state = match self.ordered(route, OrderKind::Open(grant)).await {
+        let state = match self.ordered(route, open_order(route, info, ttl)).await {
             Ok(()) => RouteState::Open,
             Err(error) => match error.kind() {
                 ErrorKind::Corrupt => {
@@ -105,4 +117,8 @@ impl Executor {
         }
         Err(contended())
     }
+}
+
+fn open_order(route: &Route, info: &Arc<TableInfo>, ttl: Ttl) -> OrderKind {
+    OrderKind::Open(Grant { region: route.region, epoch: route.epoch, table: Arc::clone(info), ttl })
 }

@@ -31,6 +31,7 @@ pub(crate) async fn open_session(executor: &Executor, registration: Registration
     let epoch = record_session(executor, &record, registration.seen_epoch).await?;
     executor.registry.admit(epoch, record.node, executor.clock.boot());
     for table in take_over(executor, epoch, &record).await? {
+        executor.order_opening(table).await?;
         executor.start_opening(table);
     }
     Ok(epoch)

@@ -62,11 +62,12 @@ impl Orders {
         let region = region_of(&order.kind);
         let last = self.of_region.get(&region).and_then(BTreeSet::last);
         // Only the region's last order can be joined: an equal one before it was overruled since.
-        if let Some(last) = last.and_then(|id| self.waiting.get_mut(id)) {
-            if can_be_joined(&order.kind) && last.order.kind == order.kind {
-                last.waiters.push(waiter);
-                return Ok(false);
-            }
+        if let Some(last) = last.and_then(|id| self.waiting.get_mut(id))
+            && can_be_joined(&order.kind)
+            && last.order.kind == order.kind
+        {
+            last.waiters.push(waiter);
+            return Ok(false);
         }
         if self.waiting.len() >= ORDERS_MAX {
             return Err(Error::busy(format!("a datanode owes reports of {ORDERS_MAX} orders")));

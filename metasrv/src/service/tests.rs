@@ -325,7 +325,7 @@ async fn names_and_options_are_checked(server: Server) {
     create_table(api, "cpu", None).await.expect("the old name is free");
     let append = TableOptions { merge_mode: varve_model::table::MergeMode::Append, ..TableOptions::default() };
     alter(api, "load", TableChange::SetOptions(append)).await.expect_err("rows are merged already");
-    let short = TableOptions { ttl: Some(Ttl::For(Duration::from_secs(60))), ..TableOptions::default() };
+    let short = TableOptions { ttl: Some(Ttl::For(Duration::from_mins(1))), ..TableOptions::default() };
     let outcome = alter(api, "load", TableChange::SetOptions(short.clone())).await.expect("ttl");
     assert_eq!(table(api, "load", outcome.revision).await.expect("there").options, short);
 }
@@ -333,7 +333,7 @@ async fn names_and_options_are_checked(server: Server) {
 async fn a_database_takes_its_tables_along(server: Server) {
     let api = &server.api;
     let node = node::start(api, 1, 1, obedient()).await;
-    let ttl = Ttl::For(Duration::from_secs(3600));
+    let ttl = Ttl::For(Duration::from_hours(1));
     let made = Procedure::CreateDatabase { name: "plant".to_owned(), ttl: None, regions: 2, if_not_exists: false };
     execute(api, made).await.expect("create database");
     let mut inside = create("cpu", None);
@@ -434,6 +434,28 @@ async fn an_order_is_sent_again_until_the_datanode_reports_it() {
     };
     let (created, ()) = futures::future::join(create_table(api, "cpu", None), datanode).await;
     created.expect("create");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_the_first_beat_comes_with_or_after_every_order_to_open() {
+    let server = Server::start(Arc::new(MemoryKv::new())).await;
+    let api = &server.api;
+    let old = node::start(api, 1, 1, obedient()).await;
+    create_table(api, "cpu", Some(150)).await.expect("create");
+    create_table(api, "mem", Some(1)).await.expect("create");
+    drop(old);
+    let session = api.register(&call(), registration(1, Some(1))).await.expect("register");
+    let beats = futures::stream::iter([Beat { number: 1, ..Beat::default() }]).chain(futures::stream::pending());
+    let mut replies = api.heartbeat(&call(), session.epoch, Box::pin(beats)).await.expect("heartbeat");
+    let mut opens = 0;
+    loop {
+        let reply = replies.next().await.expect("reply").expect("ok");
+        opens += reply.orders.len();
+        if reply.beat == Some(1) {
+            break;
+        }
+    }
+    assert_eq!(opens, 151);
 }
 
 #[tokio::test(start_paused = true)]

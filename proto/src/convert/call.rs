@@ -25,7 +25,7 @@ use crate::call::{Call, Principal};
 /// How much later than the call the transport gives up.
 const GUARD: Duration = Duration::from_secs(1);
 /// Longest time a call may ask for: a day.
-const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
 const PROTOCOL: &str = "varve-protocol";
 const REQUEST: &str = "varve-request-bin";

@@ -1,27 +1,35 @@
 //! `DatanodeApi` over gRPC, serving side.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::Stream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-use varve_model::Result;
+use varve_model::{Error, Result};
 
 use super::{DatanodeApi, ScanTicket};
 use crate::convert::{call, describe, from_json, missing, write};
 use crate::flight;
-use crate::server::{MESSAGE_BYTES_MAX, serve};
+use crate::server::{MESSAGE_BYTES_MAX, Services};
 use crate::status::to_status;
 use crate::wire;
 
+/// The datanode may come later than the server.
 #[derive(Debug)]
-struct Adapter(Arc<dyn DatanodeApi>);
+struct Adapter(Arc<OnceLock<Arc<dyn DatanodeApi>>>);
 
-/// The service, to be mounted beside others.
-pub fn datanode_routes(api: Arc<dyn DatanodeApi>) -> Routes {
+impl Adapter {
+    /// Errors: `Unavailable` before the datanode is there.
+    fn api(&self) -> Result<&Arc<dyn DatanodeApi>> {
+        self.0.get().ok_or_else(|| Error::unavailable("the datanode is starting"))
+    }
+}
+
+/// Routes to a datanode that is there when it is set.
+pub(crate) fn late_routes(api: Arc<OnceLock<Arc<dyn DatanodeApi>>>) -> Routes {
     let service = wire::datanode_server::DatanodeServer::new(Adapter(api))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -30,7 +38,9 @@ pub fn datanode_routes(api: Arc<dyn DatanodeApi>) -> Routes {
 
 /// Serves a datanode until `stop`. Errors: `Internal`.
 pub async fn serve_datanode(api: Arc<dyn DatanodeApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
-    serve(datanode_routes(api), listener, stop).await
+    let services = Services::default();
+    services.add_datanode(api);
+    services.serve(listener, stop).await
 }
 
 #[tonic::async_trait]
@@ -38,7 +48,7 @@ impl wire::datanode_server::Datanode for Adapter {
     async fn write(&self, request: Request<wire::WriteRequest>) -> Result<Response<wire::WriteReply>, Status> {
         let answer = async {
             let context = call::call(request.metadata())?;
-            let reply = self.0.write(&context, write::request_from_wire(request.into_inner())?).await?;
+            let reply = self.api()?.write(&context, write::request_from_wire(request.into_inner())?).await?;
             Ok(Response::new(write::reply_to_wire(&reply)))
         };
         answer.await.map_err(|error| to_status(&error))
@@ -53,7 +63,7 @@ impl wire::datanode_server::Datanode for Adapter {
                 wire::scan_request::Ticket::RegionJson(spec) => ScanTicket::Region(from_json("scan", &spec)?),
                 wire::scan_request::Ticket::Sql(fragment) => ScanTicket::Sql(fragment),
             };
-            let chunks: Self::ScanStream = Box::pin(flight::encode(self.0.scan(&context, ticket).await?)?);
+            let chunks: Self::ScanStream = Box::pin(flight::encode(self.api()?.scan(&context, ticket).await?)?);
             Ok(Response::new(chunks))
         };
         answer.await.map_err(|error| to_status(&error))
@@ -62,7 +72,7 @@ impl wire::datanode_server::Datanode for Adapter {
     async fn describe(&self, request: Request<wire::DescribeRequest>) -> Result<Response<wire::Description>, Status> {
         let answer = async {
             let context = call::call(request.metadata())?;
-            let description = self.0.describe(&context, describe::request_from_wire(request.get_ref())?).await?;
+            let description = self.api()?.describe(&context, describe::request_from_wire(request.get_ref())?).await?;
             Ok(Response::new(describe::description_to_wire(description)))
         };
         answer.await.map_err(|error| to_status(&error))

@@ -12,24 +12,24 @@ use varve_model::Result;
 
 use super::{Messages, MetasrvApi};
 use crate::convert::{call, catalog, heartbeat, procedure};
-use crate::server::{MESSAGE_BYTES_MAX, serve};
+use crate::server::{MESSAGE_BYTES_MAX, Services};
 use crate::status::to_status;
 use crate::wire;
 
 #[derive(Debug)]
 struct Adapter(Arc<dyn MetasrvApi>);
 
-/// The service, to be mounted beside others.
-pub fn metasrv_routes(api: Arc<dyn MetasrvApi>) -> Routes {
+/// Adds routes to a metasrv.
+pub(crate) fn add_routes(routes: Routes, api: Arc<dyn MetasrvApi>) -> Routes {
     let service = wire::metasrv_server::MetasrvServer::new(Adapter(api))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(service)
+    routes.add_service(service)
 }
 
 /// Serves a metasrv until `stop`. Errors: `Internal`.
 pub async fn serve_metasrv(api: Arc<dyn MetasrvApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
-    serve(metasrv_routes(api), listener, stop).await
+    Services::default().with_metasrv(api).serve(listener, stop).await
 }
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

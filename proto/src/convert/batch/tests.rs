@@ -10,7 +10,7 @@ fn vector(stored: StoredType, seed: u64) -> Vector {
     let mut vector = Vector::new(stored);
     for row in 0..ROWS as u64 {
         let word = seed.wrapping_mul(row + 1).rotate_left(row as u32);
-        if word % 5 == 0 && seed % 2 == 0 {
+        if word.is_multiple_of(5) && seed.is_multiple_of(2) {
             vector.extend_null(1);
             continue;
         }
