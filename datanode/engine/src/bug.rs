@@ -49,16 +49,26 @@ pub fn is(_bug: Bug) -> bool {
 
 #[cfg(feature = "seeded-bugs")]
 thread_local! {
-    static ACTIVE: std::cell::Cell<Option<Option<Bug>>> = const { std::cell::Cell::new(None) };
+    static CHOSEN: std::cell::Cell<Choice> = const { std::cell::Cell::new(Choice::Environment) };
+}
+
+#[cfg(feature = "seeded-bugs")]
+#[derive(Clone, Copy)]
+enum Choice {
+    Environment,
+    Here(Option<Bug>),
 }
 
 #[cfg(feature = "seeded-bugs")]
 fn active() -> Option<Bug> {
-    ACTIVE.get().unwrap_or_else(|| std::env::var("VARVE_BUG").ok().and_then(|name| name.parse().ok()))
+    match CHOSEN.get() {
+        Choice::Here(bug) => bug,
+        Choice::Environment => std::env::var("VARVE_BUG").ok().and_then(|name| name.parse().ok()),
+    }
 }
 
 /// Switches a bug on for this thread: a simulation runs in one.
 #[cfg(feature = "seeded-bugs")]
 pub fn set(bug: Option<Bug>) {
-    ACTIVE.set(Some(bug));
+    CHOSEN.set(Choice::Here(bug));
 }

@@ -68,8 +68,7 @@ impl Prepared {
     pub async fn start(self, cluster: ClusterId, epoch: NodeEpoch) -> Result<Engine> {
         let Self { setup, wal } = self;
         let options = setup.options.wal.clone();
-        let recovered =
-            setup.tasks.blocking("recover the log", move || wal.recover(cluster, epoch, options)).await??;
+        let recovered = setup.tasks.blocking("recover the log", move || wal.recover(cluster, epoch, options)).await??;
         let wal: Arc<dyn Wal> = Arc::new(recovered.start(setup.tasks.clone(), Arc::clone(&setup.clock)));
         let memtables = setup.memory.bytes_max() / 100 * setup.options.memtable_percent;
         let inner = Arc::new(Inner {

@@ -64,14 +64,14 @@ pub async fn orphans(
     let now_ms = ctx.clock.wall_nanos() / 1_000_000;
     let mut found = Vec::new();
     for folder in [ctx.paths.files(), ctx.paths.indexes()] {
-        let listed = with_retry(&ctx.clock, &folder, || async {
-            ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await
-        })
-        .await?;
+        let listed =
+            with_retry(&ctx.clock, &folder, || async { ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await })
+                .await?;
         for meta in listed {
             let stem = meta.location.filename().and_then(|name| name.split_once('.')).map(|(stem, _)| stem);
             let Some(name) = stem.and_then(|stem| stem.parse::<FileName>().ok()) else { continue };
-            let is_old = now_ms - meta.last_modified.timestamp_millis() >= age_min.as_millis() as i64;
+            let age_ms = now_ms.saturating_sub(meta.last_modified.timestamp_millis());
+            let is_old = age_min.is_zero() || age_ms >= age_min.as_millis() as i64;
             if name.epoch < ctx.region_epoch && !named.contains(&name) && is_old {
                 found.push((name, meta.location));
             }
@@ -84,10 +84,9 @@ pub async fn orphans(
 /// Deletes all files of a dropped region. Errors: `Unavailable`.
 pub async fn delete_all(ctx: &FileContext) -> Result<()> {
     for folder in [ctx.paths.files(), ctx.paths.indexes()] {
-        let listed = with_retry(&ctx.clock, &folder, || async {
-            ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await
-        })
-        .await?;
+        let listed =
+            with_retry(&ctx.clock, &folder, || async { ctx.store.list(Some(&folder)).try_collect::<Vec<_>>().await })
+                .await?;
         delete_paths(ctx, listed.into_iter().map(|meta| meta.location)).await?;
     }
     Ok(())

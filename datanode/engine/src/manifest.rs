@@ -113,7 +113,7 @@ impl Manifest {
         failpoint!("manifest.commit.before");
         self.append(Kind::Edit(Box::new(edit))).await?;
         failpoint!("manifest.commit.after");
-        if self.state.version % self.checkpoint_every == 0
+        if self.state.version.is_multiple_of(self.checkpoint_every)
             && let Err(error) = self.checkpoint().await
         {
             // The versions are the authority; the next checkpoint tries again.

@@ -41,7 +41,7 @@ impl Default for EngineOptions {
             tick: Duration::from_millis(500),
             compact_every: Duration::from_secs(30),
             delete_grace: 2 * QUERY_TIMEOUT,
-            orphan_age: Duration::from_secs(24 * 3600),
+            orphan_age: Duration::from_hours(24),
         }
     }
 }

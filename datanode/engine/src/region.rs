@@ -20,9 +20,9 @@ use varve_model::table::{TableInfo, Ttl};
 use varve_model::time::TimeRange;
 use varve_model::{Error, ErrorKind, Result};
 
-use crate::options::EngineOptions;
 use crate::index::SeriesIndex;
 use crate::manifest::Manifest;
+use crate::options::EngineOptions;
 use crate::scan::{self, RegionScan};
 use crate::store::FileContext;
 use crate::version::{Frozen, VersionSet};
@@ -31,8 +31,6 @@ use crate::wal::Wal;
 mod batch;
 mod maintain;
 mod open;
-#[cfg(test)]
-mod tests;
 mod tokens;
 mod worker;
 
@@ -289,22 +287,21 @@ impl Region {
 
     /// Deletes files that earlier owners left without naming them. Errors: `Unavailable`.
     pub async fn collect_orphans(&self) -> Result<()> {
-        self.job("collect orphans", |shared, _| async move { maintain::collect_orphans(&shared).await.map(|_| ()) }).await
+        self.job("collect orphans", |shared, _| async move { maintain::collect_orphans(&shared).await.map(|_| ()) })
+            .await
     }
 
     /// Runs a job to its end even when the caller goes away: a commit must not stop half way.
-    async fn job<F>(
-        &self,
-        name: &'static str,
-        job: impl FnOnce(Arc<Shared>, mpsc::Sender<Command>) -> F,
-    ) -> Result<()>
+    async fn job<F>(&self, name: &'static str, job: impl FnOnce(Arc<Shared>, mpsc::Sender<Command>) -> F) -> Result<()>
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let future = job(Arc::clone(&self.shared), self.commands.clone());
         match self.shared.ctx.tasks.spawn(name, future).await {
             Ok(result) => result,
-            Err(error) => Err(Error::unavailable(format!("{name} of region {} was cut off", self.id())).with_source(error)),
+            Err(error) => {
+                Err(Error::unavailable(format!("{name} of region {} was cut off", self.id())).with_source(error))
+            }
         }
     }
 }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use varve_model::Result;
-use varve_model::id::{ColumnId, Sequence};
-use varve_model::schema::StoredType;
+use varve_model::id::Sequence;
 use varve_model::table::{MergeMode, TableInfo, Ttl};
 use varve_model::time::TimeRange;
 
@@ -79,14 +78,6 @@ impl View {
     /// Names of the columns that series are ordered by.
     pub fn key_columns(&self) -> Vec<String> {
         self.table.schema.key_columns().map(|column| column.name.clone()).collect()
-    }
-
-    /// All fields with their types on disk, sorted by id.
-    pub fn fields(&self) -> Vec<(ColumnId, StoredType)> {
-        let mut fields =
-            self.table.schema.fields().map(|column| (column.id, column.logical.stored())).collect::<Vec<_>>();
-        fields.sort_unstable_by_key(|field| field.0);
-        fields
     }
 
     /// The rows that have not expired at this wall clock time.

@@ -133,9 +133,9 @@ fn batch(epoch: RegionEpoch, rows: &[(&str, i64, i64)], tokens: Vec<Token>) -> R
     let mut slots = BTreeMap::new();
     let mut series = Vec::new();
     for (host, _, _) in rows {
-        let slot = *slots.entry(*host).or_insert_with(|| {
-            keys.push_with(|bytes| encode_key(&mut [(b"host", host.as_bytes())], bytes))
-        });
+        let slot = *slots
+            .entry(*host)
+            .or_insert_with(|| keys.push_with(|bytes| encode_key(&mut [(b"host", host.as_bytes())], bytes)));
         series.push(slot);
     }
     let values = Values::I64(rows.iter().map(|row| row.2).collect());
@@ -300,11 +300,8 @@ async fn deletes_hold_before_and_after_flush_and_restart() {
     process.write(&[("a", NOW, 1), ("b", NOW, 1)]).await.unwrap();
     process.region.flush().await.unwrap();
     process.write(&[("a", NOW + 1, 2)]).await.unwrap();
-    let matcher = Matcher {
-        tag: "host".to_owned(),
-        op: MatchOp::In(vec!["a".to_owned()]),
-        missing: MissingTag::Unknown,
-    };
+    let matcher =
+        Matcher { tag: "host".to_owned(), op: MatchOp::In(vec!["a".to_owned()]), missing: MissingTag::Unknown };
     process.region.delete(process.region.epoch(), vec![matcher], TimeRange::ALL).await.unwrap();
     process.write(&[("a", NOW + 2, 3)]).await.unwrap();
     let expected = owned(&[("a", NOW + 2, 3), ("b", NOW, 1)]);
@@ -436,4 +433,266 @@ async fn another_life_of_a_table_cannot_take_the_folder() {
     table.incarnation = Incarnation(78);
     let error = process.engine.open(REGION, RegionEpoch(5), Arc::new(table), Ttl::Forever).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_writes_share_blocks_and_missing_fields_are_null() {
+    let mut machine = Machine::new();
+    machine.mode = MergeMode::Append;
+    let process = machine.start().await;
+    let writes = (0..100).map(|value| {
+        let process = &process;
+        async move {
+            let mut batch = batch(process.region.epoch(), &[("a", NOW + value, value)], vec![]);
+            if value % 2 == 1 {
+                batch.fields.clear();
+            }
+            process.region.write(batch).await.unwrap().sequence
+        }
+    });
+    let sequences = futures::future::join_all(writes).await;
+    assert_eq!(sequences, (1..=100).map(Sequence).collect::<Vec<_>>());
+    assert!(machine.disk.syncs() < 60, "{} syncs for 100 writes", machine.disk.syncs());
+    assert_eq!(process.rows().await.len(), 100);
+    machine.kill(process);
+    assert_eq!(machine.start().await.rows().await.len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_memory_refuses_until_the_background_flushed() {
+    let mut machine = Machine::new();
+    machine.options.memtable_percent = 1;
+    machine.options.wal.segment_bytes = 1 << 20;
+    let process = machine.start().await;
+    let rows = (0..2000).map(|value| ("a", NOW + value, value)).collect::<Vec<_>>();
+    let mut refused = 0;
+    for _ in 0..60 {
+        match process.write(&rows).await {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Busy);
+                refused += 1;
+                tokio::time::advance(Duration::from_secs(1)).await;
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && refused < 40, "{refused} refused");
+    assert!(process.region.statistics().flushed_to > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_rows_are_flushed_and_replaced_files_are_deleted_after_their_grace() {
+    let mut machine = Machine::new();
+    machine.options.flush.age_max = Duration::from_secs(5);
+    let process = machine.start().await;
+    let clock = Arc::clone(&process.engine.inner.setup.clock);
+    for round in 0..3 {
+        process.write(&[("a", NOW, round)]).await.unwrap();
+        clock.sleep(Duration::from_secs(7)).await;
+        assert_eq!(process.region.statistics().memtable_rows, 0, "round {round}");
+    }
+    process.region.compact(Force::Final).await.unwrap();
+    let files = || async {
+        let listed = machine.store.list(Some(&RegionPaths::new(REGION).files()));
+        listed.count().await
+    };
+    assert_eq!(process.region.statistics().files, 1);
+    assert_eq!(files().await, 8, "the grace lasts");
+    clock.sleep(Duration::from_secs(130)).await;
+    assert_eq!(files().await, 2, "one file and its sidecar");
+    assert_eq!(process.rows().await, owned(&[("a", NOW, 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_of_older_epochs_go_and_files_in_use_stay() {
+    let mut machine = Machine::new();
+    machine.options.orphan_age = Duration::ZERO;
+    let process = machine.start().await;
+    process.write(&[("a", NOW, 1)]).await.unwrap();
+    process.region.flush().await.unwrap();
+    let paths = RegionPaths::new(REGION);
+    let orphan = paths.data(crate::sst::meta::FileName::new(RegionEpoch(1), 99));
+    let own = paths.data(crate::sst::meta::FileName::new(RegionEpoch(2), 99));
+    for path in [&orphan, &own] {
+        object_store::ObjectStoreExt::put(&*machine.store, path, "left behind".into()).await.unwrap();
+    }
+    machine.kill(process);
+    let process = machine.start().await;
+    process.region.collect_orphans().await.unwrap();
+    assert!(object_store::ObjectStoreExt::head(&*machine.store, &orphan).await.is_err());
+    object_store::ObjectStoreExt::head(&*machine.store, &own).await.unwrap();
+    assert_eq!(process.rows().await, owned(&[("a", NOW, 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_altered_table_survives_and_an_unknown_column_is_a_stale_route() {
+    let mut machine = Machine::new();
+    let process = machine.start().await;
+    let mut table = TableInfo::clone(&machine.table());
+    table.schema = table.schema.add_columns(vec![NewColumn::field("load", LogicalType::Float64)]).unwrap();
+    let mut wide = batch(process.region.epoch(), &[("a", NOW, 1)], vec![]);
+    wide.schema_version = SchemaVersion(1);
+    wide.fields
+        .push(FieldColumn { column: ColumnId(4), vector: Vector { values: Values::F64(vec![0.5]), validity: None } });
+    assert_eq!(process.region.write(wide.clone()).await.unwrap_err().kind(), ErrorKind::StaleRoute);
+    process.region.alter(Arc::new(table), Ttl::Forever).await.unwrap();
+    process.region.write(wide).await.unwrap();
+    process.write(&[("b", NOW, 2)]).await.unwrap();
+    machine.kill(process);
+    // The host may still know the older table only.
+    let process = machine.start().await;
+    assert_eq!(process.region.table().schema.version, SchemaVersion(1));
+    assert_eq!(process.rows().await.len(), 2);
+}
+
+#[cfg(feature = "seeded-bugs")]
+mod planted {
+    use super::*;
+    use crate::bug::{Bug, set};
+
+    /// Rows lost or doubled over a few crashes.
+    async fn wrong(bug: Option<Bug>) -> bool {
+        set(bug);
+        let mut found = false;
+        for seed in 0..6 {
+            let mut machine = Machine::new();
+            machine.mode = MergeMode::Append;
+            machine.seed = seed * 1000;
+            let mut acked = Vec::new();
+            for round in 0..4 {
+                let process = machine.start().await;
+                found |= process.rows().await != acked;
+                for value in 0..5 {
+                    let row = ("a", NOW + round * 100 + value, value);
+                    process.write(&[row]).await.unwrap();
+                    acked.extend(owned(&[row]));
+                }
+                machine.power_loss(process, seed + round as u64);
+                if found {
+                    break;
+                }
+            }
+        }
+        set(None);
+        found
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bugs_of_log_and_replay_are_found() {
+        assert!(!wrong(None).await);
+        assert!(wrong(Some(Bug::AckBeforeFdatasync)).await);
+        assert!(wrong(Some(Bug::ReplayOffByOne)).await);
+    }
+
+    /// Whether a retry was acknowledged whose rows a power cut took.
+    async fn retry_lost() -> bool {
+        let mut machine = Machine::new();
+        machine.mode = MergeMode::Append;
+        machine.options.wal.latency_max = Duration::from_millis(5);
+        let process = machine.start().await;
+        let row = [("a", NOW, 1)];
+        let mut acked = false;
+        {
+            let mut first = Box::pin(process.write_token(&row, 5));
+            let mut second = Box::pin(process.write_token(&row, 5));
+            // Yielding keeps the paused clock where it is, so the sync does not come to its end.
+            for _ in 0..50 {
+                acked |= futures::poll!(&mut first).is_ready();
+                acked |= futures::poll!(&mut second).is_ready();
+                if acked {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        machine.power_loss(process, 1);
+        acked && machine.start().await.rows().await.is_empty()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_acked_while_pending_is_found() {
+        assert!(!retry_lost().await);
+        set(Some(Bug::TokenAckedWhilePending));
+        assert!(retry_lost().await);
+        set(None);
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(start_paused = true)]
+async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeSet;
+    use std::rc::Rc;
+
+    /// One life: restart, write, flush, compact. Rows that were acknowledged are added to `acked`.
+    async fn life(process: &Process, round: i64, acked: &RefCell<Vec<(String, i64, i64)>>) -> Result<()> {
+        for value in 0..30 {
+            let row = ("a", NOW + round * 100 + value, value);
+            process.write(&[row]).await?;
+            acked.borrow_mut().extend(owned(&[row]));
+            if value % 10 == 9 {
+                process.region.flush().await?;
+            }
+        }
+        process.region.compact(Force::Final).await?;
+        process.engine.inner.setup.clock.sleep(Duration::from_secs(200)).await;
+        process.region.collect().await
+    }
+
+    let passed = Rc::new(RefCell::new(BTreeSet::new()));
+    let note = Rc::clone(&passed);
+    crate::failpoint::set_hook(Some(Rc::new(move |name| {
+        note.borrow_mut().insert(name);
+    })));
+    let mut machine = Machine::new();
+    machine.options.wal.segment_bytes = 1024;
+    for round in 0..2 {
+        let process = machine.start().await;
+        life(&process, round, &RefCell::default()).await.unwrap();
+        process.write(&[("a", NOW, -1)]).await.unwrap();
+        machine.kill(process);
+    }
+    let all = crate::failpoint::ALL.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(*passed.borrow(), all, "points passed and points listed");
+
+    for (number, point) in all.iter().enumerate() {
+        let mut machine = Machine::new();
+        machine.options.wal.segment_bytes = 1024;
+        machine.mode = MergeMode::Append;
+        let acked = RefCell::new(Vec::new());
+        for round in 0..3 {
+            let (engine, tasks) = machine.boot().await.unwrap();
+            let left = Rc::new(Cell::new(1 + number * 7 % 5 + round as usize));
+            let (killed, name) = (tasks.clone(), *point);
+            crate::failpoint::set_hook(Some(Rc::new(move |passed| {
+                if passed == name {
+                    left.set(left.get().saturating_sub(1));
+                    if left.get() == 0 {
+                        killed.kill();
+                    }
+                }
+            })));
+            if let Ok(region) = machine.open(&engine).await {
+                let process = Process { engine, region, tasks: tasks.clone() };
+                let limit = process.engine.inner.setup.clock.sleep(Duration::from_secs(600));
+                tokio::select! {
+                    _ = life(&process, round, &acked) => {}
+                    () = limit => {}
+                }
+            }
+            crate::failpoint::set_hook(None);
+            tasks.kill();
+            tokio::task::yield_now().await;
+            machine.disk.power_loss(number as u64);
+        }
+        let process = machine.start().await;
+        let rows = process.rows().await;
+        let missing = acked.borrow().iter().filter(|row| !rows.contains(row)).count();
+        let distinct = rows.iter().collect::<BTreeSet<_>>().len();
+        assert_eq!((missing, distinct), (0, rows.len()), "killed at {point}");
+    }
 }

@@ -53,7 +53,7 @@ pub fn put(bytes: &mut Vec<u8>, field: &FieldColumn) {
         None => bytes.push(0),
         Some(validity) => {
             bytes.push(1);
-            validity.words().iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            bytes.extend(validity.words().iter().flat_map(|word| word.to_le_bytes()));
         }
     }
     match &field.vector.values {
@@ -105,7 +105,7 @@ fn put_floats(bytes: &mut Vec<u8>, values: &[f64]) {
     let exceptions_max = values.len() / 16;
     let Some(e) = decimal::exponent_for(values, exceptions_max) else {
         bytes.push(RAW);
-        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_bits().to_le_bytes()));
+        bytes.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
         return;
     };
     bytes.push(DECIMAL);

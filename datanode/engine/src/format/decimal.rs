@@ -14,8 +14,7 @@ const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 pub fn lower(value: f64, e: u8) -> Option<i64> {
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     let scaled = value * POWERS[e as usize];
-    // Also false for NaN.
-    if !(scaled.abs() < LIMIT) {
+    if scaled.is_nan() || scaled.abs() >= LIMIT {
         return None;
     }
     let k = scaled.round_ties_even() as i64;

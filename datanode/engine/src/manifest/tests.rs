@@ -78,7 +78,7 @@ fn create() -> Create {
         partition: Partition::even(1).unwrap(),
         created_ms: 1,
     };
-    Create { table, ttl: Ttl::For(Duration::from_secs(3600)) }
+    Create { table, ttl: Ttl::For(Duration::from_hours(1)) }
 }
 
 fn context(store: Arc<dyn ObjectStore>, epoch: u64, clock: &SharedClock) -> FileContext {

@@ -20,7 +20,7 @@ use crate::manifest::{Create, Edit, ManifestState};
 use crate::version::Frozen;
 
 /// A wall clock that moved this much against the boot clock is not trusted to expire rows.
-const CLOCK_JUMP_MAX: Duration = Duration::from_secs(3600);
+const CLOCK_JUMP_MAX: Duration = Duration::from_hours(1);
 
 /// Brings everything written so far into files.
 pub(crate) async fn flush(shared: &Shared) -> Result<()> {
@@ -36,13 +36,13 @@ impl Maintenance {
         failpoint!("flush.freeze.before");
         let frozen = match &self.frozen {
             Some(frozen) => Arc::clone(frozen),
-            None => match shared.version.freeze() {
-                Some(frozen) => Arc::clone(self.frozen.insert(frozen)),
-                None => {
+            None => {
+                let Some(frozen) = shared.version.freeze() else {
                     shared.release(self.manifest.state().flushed_to);
                     return Ok(false);
-                }
-            },
+                };
+                Arc::clone(self.frozen.insert(frozen))
+            }
         };
         failpoint!("flush.freeze.after");
         let view = shared.version.view();

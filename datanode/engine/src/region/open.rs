@@ -13,11 +13,11 @@ use varve_model::{Error, ErrorKind, Result, ResultExt};
 
 use super::tokens::TokenWindow;
 use super::{Maintenance, Region, Shared, Unflushed, maintain};
-use crate::options::EngineOptions;
 use crate::format::block::Block;
 use crate::gc::Garbage;
 use crate::index::SeriesIndex;
 use crate::manifest::{Claimant, Create, Manifest};
+use crate::options::EngineOptions;
 use crate::store::FileContext;
 use crate::version::VersionSet;
 use crate::wal::Wal;

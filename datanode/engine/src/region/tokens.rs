@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::manifest::TokenEntry;
 
 /// Shortest time a token is remembered, whatever the load.
-const WINDOW_MIN: Duration = Duration::from_secs(60);
+const WINDOW_MIN: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

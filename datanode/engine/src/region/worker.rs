@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 use varve_model::batch::RegionBatch;
 use varve_model::budget::Charge;
-use varve_model::id::{SeriesId, Sequence};
+use varve_model::id::{Sequence, SeriesId};
 use varve_model::matcher::Matcher;
 use varve_model::time::TimeRange;
 use varve_model::{Error, ErrorKind, Result};
@@ -21,15 +21,23 @@ use crate::wal::{EncodedBlock, Pending};
 
 /// Blocks on their way to the log at once: enough to encode the next while one is synced.
 const IN_FLIGHT_MAX: usize = 8;
-/// Rows above which a block takes no further batch.
-const BLOCK_ROWS: usize = 50_000;
+/// Rows above which a block takes no further batch: copying large batches into one costs more than a block does.
+const BLOCK_ROWS: usize = 4096;
 
 type Reply = oneshot::Sender<Result<Ack>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Insert { batch: RegionBatch, charge: Charge, reply: Reply },
-    Delete { matchers: Vec<Matcher>, time: TimeRange, reply: Reply },
+    Insert {
+        batch: RegionBatch,
+        charge: Charge,
+        reply: Reply,
+    },
+    Delete {
+        matchers: Vec<Matcher>,
+        time: TimeRange,
+        reply: Reply,
+    },
     /// Answers everything before, then waits until the sender of the answer is dropped.
     Hold(oneshot::Sender<oneshot::Sender<()>>),
     Close(oneshot::Sender<()>),
@@ -253,8 +261,7 @@ impl Worker {
         let mut bytes = Vec::with_capacity(block.bytes_len() / 4 + 256);
         block::encode(&block, &mut bytes);
         timer.finish(block.rows() as usize, bytes.len());
-        let encoded =
-            EncodedBlock { region: block.region, first_seq: block.first_seq, rows: block.rows(), bytes };
+        let encoded = EncodedBlock { region: block.region, first_seq: block.first_seq, rows: block.rows(), bytes };
         let block = Arc::new(block);
         match self.shared.wal.append(encoded).await {
             Ok(pending) => self.in_flight.push_back(InFlight { block, pending, waiters, charge }),
@@ -306,8 +313,7 @@ impl Worker {
 
     /// A block was refused, so the log refuses all behind it: none may leave a gap.
     async fn roll_back(&mut self, first: InFlight, error: &Error) {
-        self.counters =
-            Counters { next_seq: first.block.first_seq, logged_series: first.block.first_new_series };
+        self.counters = Counters { next_seq: first.block.first_seq, logged_series: first.block.first_new_series };
         self.shared.tokens.lock().forget(&first.block.tokens);
         refuse(first.waiters, error);
         while let Some(mut behind) = self.in_flight.pop_front() {
@@ -351,4 +357,3 @@ fn refuse(waiters: Vec<Waiter>, error: &Error) {
         let _ = waiter.reply.send(Err(Error::new(kind, error.message()).with_reason(error.reason())));
     }
 }
-

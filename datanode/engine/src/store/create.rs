@@ -58,7 +58,7 @@ pub async fn create_verified(
             Some(Err(_)) | None => {}
         }
         attempt += 1;
-        pause(clock, attempt, start, path, &put.and_then(Result::err)).await?;
+        pause(clock, attempt, start, path, put.and_then(Result::err).as_ref()).await?;
     }
 }
 
@@ -99,7 +99,7 @@ where
             None => None,
         };
         attempt += 1;
-        pause(clock, attempt, start, path, &error).await?;
+        pause(clock, attempt, start, path, error.as_ref()).await?;
     }
 }
 
@@ -119,11 +119,11 @@ async fn pause(
     attempt: u32,
     start: Duration,
     path: &Path,
-    last: &Option<StoreError>,
+    last: Option<&StoreError>,
 ) -> Result<()> {
     let spent = clock.boot().saturating_sub(start);
     if spent >= DEADLINE {
-        let last = last.as_ref().map_or_else(|| "timeout".to_owned(), ToString::to_string);
+        let last = last.map_or_else(|| "timeout".to_owned(), ToString::to_string);
         return Err(Error::new(ErrorKind::Unavailable, format!("object store: no answer about {path}: {last}")));
     }
     let ceiling = BACKOFF.0.saturating_mul(1 << attempt.min(10)).min(BACKOFF.1);

@@ -117,7 +117,7 @@ impl ObjectStore for FolderStore {
         let (path, on_sync_error) = (self.root.join(location.as_ref()), self.on_sync_error);
         let created = self.tasks.blocking("create a file", move || create(&path, &payload, on_sync_error)).await;
         match created.map_err(|error| failed(io::Error::other(error)))? {
-            Ok(()) => Ok(PutResult { e_tag: None, version: None, extensions: Default::default() }),
+            Ok(()) => Ok(PutResult { e_tag: None, version: None, extensions: object_store::Extensions::default() }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(StoreError::AlreadyExists { path: location.to_string(), source: error.into() })
             }

@@ -117,7 +117,7 @@ impl LockedWal {
 
     /// The volume.
     pub fn volume(&self) -> VolumeId {
-        self.volume.volume
+        self.volume.id
     }
 
     /// The cluster it belongs to, unless it is fresh.
@@ -155,7 +155,7 @@ impl LockedWal {
         self.volume.sessions.dedup();
         self.volume.store(&self.disk)?;
         index.sessions = self.volume.sessions.iter().copied().collect();
-        Ok(RecoveredWal { disk: self.disk, lock: self.lock, volume: self.volume.volume, session, index, options })
+        Ok(RecoveredWal { disk: self.disk, lock: self.lock, volume: self.volume.id, session, index, options })
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn load(region: u64, bytes: u64, age: Option<Duration>) -> RegionLoad {
     RegionLoad { region: RegionId(region), bytes, age }

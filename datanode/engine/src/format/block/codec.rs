@@ -77,7 +77,9 @@ pub fn encode(block: &Block, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&(block.new_series.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&[0; 8]);
     debug_assert_eq!(bytes.len() - start, HEAD);
-    block.tokens.iter().for_each(|token| bytes.extend_from_slice(&token.0));
+    for token in &block.tokens {
+        bytes.extend_from_slice(&token.0);
+    }
     for key in block.new_series.iter() {
         put_varint(bytes, key.len() as u64);
         bytes.extend_from_slice(key);
@@ -87,7 +89,9 @@ pub fn encode(block: &Block, bytes: &mut Vec<u8>) {
             pack::put_deltas(bytes, series.iter().map(|&id| i64::from(id)));
             pack::put_deltas(bytes, ts.iter().copied());
             bytes.extend_from_slice(&(fields.len() as u16).to_le_bytes());
-            fields.iter().for_each(|field| column::put(bytes, field));
+            for field in fields {
+                column::put(bytes, field);
+            }
         }
         BlockBody::Delete { series: None, .. } => bytes.push(0),
         BlockBody::Delete { series: Some(series), .. } => {

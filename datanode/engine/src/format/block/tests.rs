@@ -30,7 +30,9 @@ fn block(body: BlockBody) -> Block {
 
 fn rows() -> Block {
     let mut texts = Bytes::default();
-    [&b"idle"[..], b"", b"busy"].iter().for_each(|text| texts.push(text));
+    for text in [&b"idle"[..], b"", b"busy"] {
+        texts.push(text);
+    }
     let mut sparse = Vector::new(varve_model::schema::StoredType::I64);
     sparse.extend_null(2);
     sparse.push_from(&Vector { values: Values::I64(vec![-4]), validity: None }, 0);

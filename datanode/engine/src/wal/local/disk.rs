@@ -138,7 +138,10 @@ impl Disk {
     pub fn sync_folder(&self) -> io::Result<()> {
         match self {
             Self::Os(path) => File::open(path)?.sync_all(),
-            Self::Shim(disk) => disk.sync_folder(),
+            Self::Shim(disk) => {
+                disk.sync_folder();
+                Ok(())
+            }
         }
     }
 

@@ -170,13 +170,11 @@ impl SimDisk {
         Ok(())
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "the same shape as the operating system's")]
-    pub(super) fn sync_folder(&self) -> io::Result<()> {
+    pub(super) fn sync_folder(&self) {
         let mut state = self.0.lock();
         state.names_durable = state.names.clone();
         let live = state.names.values().copied().collect::<BTreeSet<_>>();
         state.files.retain(|inode, _| live.contains(inode));
-        Ok(())
     }
 }
 

@@ -24,8 +24,8 @@ const NAME_NEW: &str = "volume.new";
 #[serde(deny_unknown_fields)]
 pub(super) struct Volume {
     /// 128 random bits.
-    #[serde(with = "hex::volume")]
-    pub(super) volume: VolumeId,
+    #[serde(rename = "volume", with = "hex::volume")]
+    pub(super) id: VolumeId,
     /// The cluster that uses it; a volume serves one.
     #[serde(with = "hex::cluster", default, skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<ClusterId>,
@@ -41,9 +41,7 @@ impl Volume {
             Err(error) if is_missing(&error) && has_segments => {
                 Err(Error::corrupt(format!("the write-ahead log in {} has segments but no volume file", disk.place())))
             }
-            Err(error) if is_missing(&error) => {
-                Ok(Self { volume: VolumeId(random), cluster: None, sessions: Vec::new() })
-            }
+            Err(error) if is_missing(&error) => Ok(Self { id: VolumeId(random), cluster: None, sessions: Vec::new() }),
             Err(error) => Err(io_error("read the volume file", error)),
         }
     }

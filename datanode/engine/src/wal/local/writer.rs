@@ -170,7 +170,9 @@ impl Writer {
         let body = group.iter().map(|(block, _)| block.bytes.len()).sum::<usize>();
         let mut record = Vec::with_capacity(RECORD + body);
         record.resize(RECORD, 0);
-        group.iter().for_each(|(block, _)| record.extend_from_slice(&block.bytes));
+        for (block, _) in group {
+            record.extend_from_slice(&block.bytes);
+        }
         let crc = {
             let open = self.segment_for(record.len() as u64).await?;
             debug_assert!(open.offset >= HEADER as u64);
