@@ -116,8 +116,7 @@ impl Decoded {
             self.errors_more += 1;
             return;
         }
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = &line[lines::skip_blanks(line, 0)..];
+        let line = lines::trimmed(line);
         let text = String::from_utf8_lossy(&line[..line.len().min(LINE_TEXT_BYTES_MAX)]).into_owned();
         self.errors.push(LineError { line: number + 1, text, reason, fault });
     }

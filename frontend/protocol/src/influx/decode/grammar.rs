@@ -10,7 +10,7 @@ use varve_model::limits::{
 };
 use varve_model::name::{self, TIME_COLUMN};
 
-use super::lines::skip_blanks;
+use super::lines::{self, skip_blanks};
 use super::number::{self, Scalar};
 use super::{Fault, Times};
 
@@ -64,8 +64,7 @@ impl Scratch {
         self.arena.clear();
         self.tags.clear();
         self.fields.clear();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = &line[skip_blanks(line, 0)..];
+        let line = lines::trimmed(line);
         if line.is_empty() || line[0] == b'#' {
             return Ok(false);
         }

@@ -72,6 +72,14 @@ pub(super) fn skip_blanks(text: &[u8], at: usize) -> usize {
     at + text[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
+/// A line without leading blanks and without what is left of its end: a CR, or
+/// the LF at the end of the body that an escape or an open quote took in.
+pub(super) fn trimmed(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    &line[skip_blanks(line, 0)..]
+}
+
 /// Length of the first line of a text with escapes or quotes.
 ///
 /// A quote opens a string only in a field's value: behind a space, with more

@@ -269,6 +269,14 @@ fn the_reports_of_a_hopeless_body_are_bounded() {
 }
 
 #[test]
+fn the_end_of_the_body_is_no_part_of_a_bad_lines_text() {
+    for (body, text) in [("m v=\"x\n", "m v=\"x"), ("m\\\n\n", "m\\"), (" m\r\n", "m")] {
+        let decoded = read(body);
+        assert_eq!(decoded.errors.iter().map(|error| error.text.as_str()).collect::<Vec<_>>(), [text]);
+    }
+}
+
+#[test]
 fn a_line_too_long_is_refused_on_both_ways() {
     let fields = vec!["v=1"; LINE_BYTES_MAX / 4 + 1].join(",");
     let decoded = read(&format!("m v=1 1\nm {fields} 2\nm v=3 3"));
