@@ -39,9 +39,9 @@ pub struct Cursor {
     file: Arc<OpenFile>,
     projection: Projection,
     unit: TimeUnit,
-    time: ColumnId,
     /// Columns to fetch, by place in the file, ascending.
     roots: Vec<usize>,
+    places: Places,
     runs: Vec<Run>,
     /// The next run to hand out.
     next: usize,
@@ -50,6 +50,13 @@ pub struct Cursor {
     reader: Option<(ParquetRecordBatchReader, Charge)>,
     /// Decoded rows not yet handed out.
     rest: Option<RecordBatch>,
+}
+
+/// Where the projected columns are among the fetched ones; `None` for those that the file does not have.
+struct Places {
+    fields: Vec<Option<usize>>,
+    ts: Option<usize>,
+    seq: Option<usize>,
 }
 
 impl std::fmt::Debug for Cursor {
@@ -72,23 +79,22 @@ impl Cursor {
         (time, unit): (ColumnId, TimeUnit),
     ) -> Self {
         debug_assert!(runs.is_sorted_by_key(|run| run.first_row));
-        let mut roots = projection.fields.iter().filter_map(|field| file.root_of(field.0)).collect::<Vec<_>>();
-        if projection.ts {
-            roots.extend(file.root_of(time));
-        }
-        if projection.seq && file.meta.seq.0 != file.meta.seq.1 {
-            roots.extend(file.seq_root());
-        }
+        let fields = projection.fields.iter().map(|field| file.root_of(field.0)).collect::<Vec<_>>();
+        let ts = if projection.ts { file.root_of(time) } else { None };
+        let varies = file.meta.seq.0 != file.meta.seq.1;
+        let seq = if projection.seq && varies { file.seq_root() } else { None };
+        let mut roots = fields.iter().copied().chain([ts, seq]).flatten().collect::<Vec<_>>();
         roots.sort_unstable();
         roots.dedup();
-        let projection = projection.clone();
+        let place = |root: Option<usize>| root.and_then(|root| roots.binary_search(&root).ok());
+        let places = Places { fields: fields.into_iter().map(place).collect(), ts: place(ts), seq: place(seq) };
         Self {
             ctx: ctx.clone(),
             file,
-            projection,
+            projection: projection.clone(),
             unit,
-            time,
             roots,
+            places,
             runs,
             next: 0,
             group: 0,
@@ -192,12 +198,12 @@ impl Cursor {
     fn piece(&self, offsets: Vec<u32>, slices: &[RecordBatch]) -> Result<Piece> {
         let rows = offsets.last().map_or(0, |&end| end as usize);
         let ts = if self.projection.ts {
-            let column = self.column(self.file.root_of(self.time), slices)?;
-            let column = column.ok_or_else(|| Error::corrupt("data file: no time column"));
+            let column = column(self.places.ts, slices)?;
             if rows == 0 {
                 Vec::new().into()
             } else {
-                table_times(&column?, self.unit).ok_or_else(|| Error::corrupt("data file: time of another type"))?
+                let times = column.and_then(|column| table_times(&column, self.unit));
+                times.ok_or_else(|| Error::corrupt("data file: no time column of the table's unit"))?
             }
         } else {
             Vec::new().into()
@@ -206,18 +212,18 @@ impl Cursor {
         let seq = if !self.projection.seq || meta.seq.0 == meta.seq.1 || rows == 0 {
             Seq::Constant(meta.seq.1.0)
         } else {
-            let column = self.column(self.file.seq_root(), slices)?;
+            let column = column(self.places.seq, slices)?;
             let column = column.as_ref().and_then(|column| column.as_primitive_opt::<UInt64Type>());
             Seq::Rows(column.ok_or_else(|| Error::corrupt("data file: no sequences"))?.values().clone())
         };
         let mut columns = Vec::with_capacity(self.projection.fields.len());
-        for &(column, stored) in &self.projection.fields {
+        for (&(id, stored), &place) in self.projection.fields.iter().zip(&self.places.fields) {
             let wanted = field_type(stored);
-            let array = match self.column(self.file.root_of(column), slices)? {
+            let array = match column(place, slices)? {
                 Some(array) if *array.data_type() == wanted => array,
                 Some(array) => {
                     return Err(Error::corrupt(format!(
-                        "data file: column {column} is {} and should be {wanted}",
+                        "data file: column {id} is {} and should be {wanted}",
                         array.data_type()
                     )));
                 }
@@ -227,17 +233,17 @@ impl Cursor {
         }
         Ok(Piece { offsets, ts, seq, columns, unique: meta.unique })
     }
+}
 
-    /// One column of the slices; `None` when the file does not have it or nothing was read.
-    fn column(&self, root: Option<usize>, slices: &[RecordBatch]) -> Result<Option<ArrayRef>> {
-        let Some(at) = root.and_then(|root| self.roots.binary_search(&root).ok()) else { return Ok(None) };
-        match slices {
-            [] => Ok(None),
-            [one] => Ok(Some(one.column(at).clone())),
-            many => {
-                let arrays = many.iter().map(|slice| slice.column(at).as_ref()).collect::<Vec<_>>();
-                concat(&arrays).map(Some).map_err(|error| Error::internal("join batches").with_source(error))
-            }
+/// One column of the slices; `None` when the file does not have it or nothing was read.
+fn column(place: Option<usize>, slices: &[RecordBatch]) -> Result<Option<ArrayRef>> {
+    let Some(at) = place else { return Ok(None) };
+    match slices {
+        [] => Ok(None),
+        [one] => Ok(Some(one.column(at).clone())),
+        many => {
+            let arrays = many.iter().map(|slice| slice.column(at).as_ref()).collect::<Vec<_>>();
+            concat(&arrays).map(Some).map_err(|error| Error::internal("join batches").with_source(error))
         }
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::schema::types::ColumnPath;
@@ -84,7 +85,11 @@ pub fn encode(sidecar: &Sidecar, keys: &[Vec<u8>], data: &[u8], data_crc: u32) -
             column(runs.iter().map(|run| run.time.end).collect()),
         ],
     )?;
-    let mut properties = encoding::base();
+    // Neighbouring keys share their beginning.
+    let key = ColumnPath::from("key");
+    let mut properties = encoding::base()
+        .set_column_dictionary_enabled(key.clone(), false)
+        .set_column_encoding(key, Encoding::DELTA_BYTE_ARRAY);
     for name in ["sid", "first_row", "rows", "min_ts", "max_ts", "bucket"] {
         properties = encoding::delta(properties, ColumnPath::from(name));
     }
