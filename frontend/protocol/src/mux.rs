@@ -1,5 +1,8 @@
 //! Which protocols answer on which port.
 
+#[cfg(test)]
+mod tests;
+
 use tokio::net::TcpListener;
 use varve_service::task::TaskSet;
 

@@ -43,6 +43,8 @@ pub(crate) struct Mock {
     pub(crate) queries: Mutex<Vec<(Session, Query)>>,
     pub(crate) write_answer: Mutex<Option<Result<Written, (ErrorKind, Reason)>>>,
     pub(crate) answers: Mutex<HashMap<String, Answer>>,
+    /// Fails everything.
+    pub(crate) failure: Mutex<Option<(ErrorKind, Reason)>>,
     pub(crate) params: Mutex<HashMap<String, Vec<Option<DataType>>>>,
     /// Told when an [`Answer::Never`] begins, and when it is dropped.
     pub(crate) begun: tokio::sync::Notify,
@@ -65,6 +67,10 @@ pub(crate) fn error(kind: ErrorKind, reason: Reason) -> Error {
 impl Mock {
     pub(crate) fn answer(&self, text: &str, answer: Answer) {
         self.answers.lock().insert(text.to_owned(), answer);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failure.lock().map_or(Ok(()), |(kind, reason)| Err(error(kind, reason)))
     }
 
     fn outputs(answer: Answer) -> Result<Vec<Output>> {
@@ -98,6 +104,7 @@ fn rows(batches: Vec<RecordBatch>, last: Option<Error>) -> Output {
 #[async_trait]
 impl Gateway for Mock {
     async fn write(&self, session: &Session, rows: Rows) -> Result<Written> {
+        self.check()?;
         if session.database.starts_with("nope") || session.database.ends_with("/nope") {
             return Err(Error::not_found("database not found").with_reason(Reason::Database));
         }
@@ -120,6 +127,7 @@ impl Gateway for Mock {
     }
 
     async fn run(&self, session: &Session, query: Query) -> Result<Vec<Output>> {
+        self.check()?;
         let Query::Sql { text, .. } = &query;
         let text = text.clone();
         self.queries.lock().push((session.clone(), query));
