@@ -5,11 +5,13 @@
 //! series, never row by row over all sources.
 
 mod group;
+mod readers;
 mod rows;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub use group::{Counted, components, groups};
+pub use group::{Counted, components, groups, is_long};
+pub use readers::Readers;
 pub use rows::{Merger, Rules};
 pub use source::{Source, series_of};

@@ -12,11 +12,11 @@ use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{self, Stage, StageTimer};
 
 use super::pick::{Task, is_convex};
-use crate::merge::{Counted, Merger, Rules, Source, groups, series_of};
+use crate::merge::{Counted, Merger, Readers, Rules, Source, groups, is_long, series_of};
 use crate::sst::bucket;
 use crate::sst::meta::{FileMeta, FileName, Tombstone};
 use crate::sst::schema::stored_fields;
-use crate::sst::{Cursor, Encoded, FileSpec, OpenFile, Projection, Writer};
+use crate::sst::{Encoded, FileSpec, OpenFile, Piece, Projection, Writer};
 use crate::store::FileContext;
 use crate::version::View;
 
@@ -102,39 +102,45 @@ impl Window<'_> {
         let series = series_of(&sources, &self.view.index, &self.view.key_columns());
         let masks = self.view.tombstone_masks().iter().filter(|mask| mask.time.overlaps(time)).cloned().collect();
         let mut merger = Merger::new(Rules { mode: self.mode, time, masks });
-        let mut writer = Writer::new(self.spec, self.view.index.clone());
+        let mut writer = Writer::new(self.spec.clone(), self.view.index.clone());
         let time_column = (table.time_index().id, table.time_unit());
-        let mut cursors = Vec::with_capacity(sources.len());
-        for source in sources {
-            if let Source::File { file, runs, .. } = source {
-                cursors.push(Cursor::new(self.ctx, file, runs, &projection, time_column));
-            }
-        }
+        let mut readers = Readers::new(self.ctx, sources, projection, time_column);
         for group in groups(&series, GROUP_ROWS) {
             let ids = group.iter().map(|counted: &Counted| counted.id).collect::<Vec<_>>();
-            let mut pieces = Vec::with_capacity(cursors.len());
-            for cursor in &mut cursors {
-                let piece = cursor.take(&ids).await?;
-                if piece.rows() > 0 {
-                    pieces.push(piece);
+            let long = is_long(group, GROUP_ROWS);
+            if long {
+                readers.begin_long(ids[0], GROUP_ROWS as u32);
+            }
+            loop {
+                let pieces = if long { readers.step_long().await? } else { Some(readers.group(&ids).await?) };
+                let Some(pieces) = pieces else { break };
+                (merger, writer) = self.write(merger, writer, ids.clone(), pieces).await?;
+                if !long {
+                    break;
                 }
             }
-            let work = move || {
-                let timer = StageTimer::start(Stage::Compact);
-                let written = merger.merge(&ids, &pieces).and_then(|rows| {
-                    writer.write(&rows)?;
-                    Ok(rows.ts.len())
-                });
-                timer.finish(*written.as_ref().unwrap_or(&0), 0);
-                (merger, writer, written)
-            };
-            let written;
-            (merger, writer, written) = self.ctx.tasks.blocking("compaction", work).await?;
-            written?;
         }
-        if !cursors.iter().all(Cursor::is_done) {
+        if !readers.is_done() {
             return Err(Error::corrupt("a file's series are not in the order of the table's key"));
         }
         self.ctx.tasks.blocking("compaction", move || writer.finish()).await?
+    }
+
+    /// Merges and encodes away from the event loop.
+    async fn write(
+        &self,
+        mut merger: Merger,
+        mut writer: Writer,
+        ids: Vec<u32>,
+        pieces: Vec<Piece>,
+    ) -> Result<(Merger, Writer)> {
+        let work = move || {
+            let timer = StageTimer::start(Stage::Compact);
+            let rows = merger.merge(&ids, &pieces)?;
+            writer.write(&rows)?;
+            timer.finish(rows.ts.len(), 0);
+            Ok((merger, writer))
+        };
+        self.ctx.tasks.blocking("compaction", work).await?
     }
 }

@@ -11,6 +11,14 @@ pub struct Counted {
     pub rows: u64,
 }
 
+/// Rows of one series from which it is read in steps, as a multiple of a group's rows.
+const LONG: u64 = 4;
+
+/// Whether a group is one series too long to be read at once.
+pub fn is_long(group: &[Counted], rows_max: u64) -> bool {
+    group.len() == 1 && group[0].rows > rows_max.saturating_mul(LONG)
+}
+
 /// Splits sources into sets whose time ranges do not overlap, in time order. Items are indexes.
 pub fn components(times: &[TimeRange]) -> Vec<Vec<usize>> {
     let mut by_start = (0..times.len()).filter(|&at| !times[at].is_empty()).collect::<Vec<_>>();

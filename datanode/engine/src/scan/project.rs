@@ -76,6 +76,12 @@ impl Output {
         })
     }
 
+    /// About the memory that so many rows take: read once and merged once, 8 bytes a value.
+    /// Text is charged with the chunk it lies in.
+    pub(super) fn bytes(&self, rows: u64) -> u64 {
+        rows * 16 * (self.columns.len() as u64 + 2)
+    }
+
     /// One batch of all rows.
     pub(super) fn batch(&self, rows: &Rows) -> Result<RecordBatch> {
         let count = rows.rows();

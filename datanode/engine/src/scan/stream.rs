@@ -6,15 +6,13 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use varve_model::budget::Charge;
 use varve_model::table::MergeMode;
-use varve_model::time::TimeRange;
 use varve_model::{Error, Result};
 
 use super::pick::Component;
 use super::project::Output;
 use super::{BatchStream, ScanOptions};
-use crate::memtable::Part;
-use crate::merge::{Counted, Merger, Rules, Source, groups};
-use crate::sst::{Cursor, Projection};
+use crate::merge::{Counted, Merger, Readers, Rules, Source, groups, is_long};
+use crate::sst::{Projection, Rows};
 use crate::store::FileContext;
 use crate::version::View;
 
@@ -34,15 +32,11 @@ struct State {
 
 /// A component being read.
 struct Current {
-    readers: Vec<Reader>,
+    readers: Readers,
     groups: VecDeque<Vec<Counted>>,
-    projection: Projection,
+    /// The series being read in steps.
+    long: Option<Counted>,
     merger: Merger,
-}
-
-enum Reader {
-    File(Box<Cursor>),
-    Memory(Part, TimeRange),
 }
 
 /// The stream over these components.
@@ -80,13 +74,22 @@ impl State {
                 self.current = Some(self.open(component));
                 continue;
             };
+            if current.long.is_some() {
+                self.step().await?;
+                continue;
+            }
             let Some(group) = current.groups.pop_front() else {
-                if current.readers.iter().any(|reader| matches!(reader, Reader::File(cursor) if !cursor.is_done())) {
+                if !current.readers.is_done() {
                     return Err(Error::corrupt("a file's series are not in the order of the table's key"));
                 }
                 self.current = None;
                 continue;
             };
+            if is_long(&group, self.options.group_rows) {
+                current.readers.begin_long(group[0].id, self.options.group_rows as u32);
+                current.long = Some(group[0]);
+                continue;
+            }
             self.read(&group).await?;
             // Memory alone never waits: give other tasks a turn.
             tokio::task::yield_now().await;
@@ -100,24 +103,20 @@ impl State {
         let cut = sources.iter().any(|source| time.intersect(source.time()) != source.time());
         let doubtful = mode != MergeMode::Append
             && sources.iter().any(|source| matches!(source, Source::File { file, .. } if !file.meta.unique));
+        let groups = groups(&series, self.options.group_rows);
+        let in_steps = groups.iter().any(|group| is_long(group, self.options.group_rows));
         let projection = Projection {
             fields: self.output.fields.clone(),
-            ts: self.output.ts || competing || cut || doubtful,
+            ts: self.output.ts || competing || cut || doubtful || in_steps,
             seq: competing || doubtful,
         };
         let table = &self.view.table.schema;
         let time_column = (table.time_index().id, table.time_unit());
-        let readers = sources.into_iter().map(|source| match source {
-            Source::File { file, runs, .. } => {
-                Reader::File(Box::new(Cursor::new(&self.ctx, file, runs, &projection, time_column)))
-            }
-            Source::Memory { part, time, .. } => Reader::Memory(part, time),
-        });
         Current {
-            readers: readers.collect(),
-            groups: groups(&series, self.options.group_rows).into_iter().map(<[Counted]>::to_vec).collect(),
+            readers: Readers::new(&self.ctx, sources, projection, time_column),
+            groups: groups.into_iter().map(<[Counted]>::to_vec).collect(),
+            long: None,
             merger: Merger::new(Rules { mode, time, masks }),
-            projection,
         }
     }
 
@@ -125,25 +124,32 @@ impl State {
     async fn read(&mut self, group: &[Counted]) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let rows = group.iter().map(|counted| counted.rows).sum::<u64>();
-        // Read once and merged once, 8 bytes a value; text is charged with its chunk.
-        let bytes = rows * 16 * (self.output.schema.fields().len() as u64 + 2);
-        self.charge = Some(self.ctx.account.charge(bytes)?);
+        self.charge = Some(self.ctx.account.charge(self.output.bytes(rows))?);
         let ids = group.iter().map(|counted| counted.id).collect::<Vec<_>>();
-        let mut pieces = Vec::with_capacity(current.readers.len());
-        for reader in &mut current.readers {
-            let piece = match reader {
-                Reader::File(cursor) => cursor.take(&ids).await?,
-                Reader::Memory(part, time) => part.piece(&ids, *time, &current.projection)?,
-            };
-            if piece.rows() > 0 {
-                pieces.push(piece);
-            }
-        }
+        let pieces = current.readers.group(&ids).await?;
         let rows = current.merger.merge(&ids, &pieces)?;
+        self.emit(&rows)
+    }
+
+    /// Reads, merges and cuts the next rows of a long series.
+    async fn step(&mut self) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(series) = current.long else { return Ok(()) };
+        let rows = series.rows.min(self.options.group_rows * 2);
+        self.charge = Some(self.ctx.account.charge(self.output.bytes(rows))?);
+        let Some(pieces) = current.readers.step_long().await? else {
+            current.long = None;
+            return Ok(());
+        };
+        let rows = current.merger.merge(&[series.id], &pieces)?;
+        self.emit(&rows)
+    }
+
+    fn emit(&mut self, rows: &Rows) -> Result<()> {
         if rows.runs.is_empty() {
             return Ok(());
         }
-        let batch = self.output.batch(&rows)?;
+        let batch = self.output.batch(rows)?;
         let mut at = 0;
         while at < batch.num_rows() {
             let len = self.options.batch_rows.min(batch.num_rows() - at);

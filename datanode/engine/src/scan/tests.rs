@@ -125,3 +125,30 @@ async fn a_tag_that_is_added_later_keeps_old_files_in_order() {
         lab.compact(Force::Final, WALL_NANOS).await;
     }
 }
+
+#[tokio::test]
+async fn a_series_too_long_for_memory_is_merged_in_steps_that_never_part_equal_times() {
+    for mode in [MergeMode::Append, MergeMode::LastRow, MergeMode::LastNonNull] {
+        let mut lab = Lab::new(table(mode, TimeUnit::Nanosecond), Ttl::Forever);
+        let mut written = Vec::new();
+        for generation in 0..3i64 {
+            let row = |at: i64| Row {
+                host: Some("a".into()),
+                // Long stretches of one time, and times that only one generation has.
+                ts: hours(0) + if at < 30 { at / 15 } else { at * 3 + generation },
+                f: None,
+                i: (at % 2 == generation % 2).then_some(generation * 1000 + at),
+                s: None,
+            };
+            let rows = (0..60).map(row).collect::<Vec<_>>();
+            lab.write(&rows);
+            written.extend(rows);
+            if generation < 2 {
+                lab.flush().await;
+            }
+        }
+        let mut model = crate::tests::kit::Model::default();
+        model.write(&written);
+        assert_eq!(lab.rows(TimeRange::ALL, vec![]).await.expect("scan"), model.rows(mode, |_| true), "{mode:?}");
+    }
+}

@@ -2,8 +2,10 @@
 
 use arrow_array::ArrayRef;
 use arrow_buffer::ScalarBuffer;
+use arrow_select::concat::concat;
 use varve_model::id::ColumnId;
 use varve_model::schema::StoredType;
+use varve_model::{Error, Result};
 
 /// What a reader wants of its sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,42 @@ impl Piece {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.offsets.last().map_or(0, |&end| end as usize)
+    }
+
+    /// Some rows. Precondition: the piece holds one series.
+    pub fn slice(&self, start: usize, len: usize) -> Self {
+        debug_assert_eq!(self.offsets.len(), 2, "one series");
+        let seq = match &self.seq {
+            Seq::Constant(seq) => Seq::Constant(*seq),
+            Seq::Rows(rows) => Seq::Rows(rows.slice(start, len)),
+        };
+        Self {
+            offsets: vec![0, len as u32],
+            ts: self.ts.slice(start, len),
+            seq,
+            columns: self.columns.iter().map(|column| column.slice(start, len)).collect(),
+            unique: self.unique,
+        }
+    }
+
+    /// These rows and later ones of the same source and series.
+    pub fn join(&self, later: &Self) -> Result<Self> {
+        let columns = self.columns.iter().zip(&later.columns).map(|(a, b)| concat(&[a.as_ref(), b.as_ref()]));
+        let columns = columns.collect::<Result<_, _>>();
+        let seq = match (&self.seq, &later.seq) {
+            (Seq::Constant(a), Seq::Constant(b)) if a == b => Seq::Constant(*a),
+            (a, b) => {
+                let of = |seq: &Seq, rows: usize| (0..rows).map(|row| seq.get(row)).collect::<Vec<_>>();
+                Seq::Rows([of(a, self.rows()), of(b, later.rows())].concat().into())
+            }
+        };
+        Ok(Self {
+            offsets: vec![0, (self.rows() + later.rows()) as u32],
+            ts: [&self.ts[..], &later.ts[..]].concat().into(),
+            seq,
+            columns: columns.map_err(|error| Error::internal("join rows").with_source(error))?,
+            unique: self.unique && later.unique,
+        })
     }
 
     /// Rows of one series of the group.

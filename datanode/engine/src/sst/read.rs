@@ -45,6 +45,8 @@ pub struct Cursor {
     runs: Vec<Run>,
     /// The next run to hand out.
     next: usize,
+    /// Rows of it that were handed out.
+    taken: u32,
     /// The next row group to fetch.
     group: usize,
     reader: Option<(ParquetRecordBatchReader, Charge)>,
@@ -97,6 +99,7 @@ impl Cursor {
             places,
             runs,
             next: 0,
+            taken: 0,
             group: 0,
             reader: None,
             rest: None,
@@ -116,9 +119,26 @@ impl Cursor {
             }
             offsets.push(rows);
         }
+        self.rows(offsets).await
+    }
+
+    /// At most so many rows of this series, and whether it has more here. Series come in the order of `take`.
+    pub async fn take_some(&mut self, id: u32, rows_max: u32) -> Result<(Piece, bool)> {
+        let left = self.runs.get(self.next).filter(|run| run.series == id).map_or(0, |run| run.rows - self.taken);
+        let rows = left.min(rows_max);
+        self.taken += rows;
+        if rows == left && left > 0 {
+            self.next += 1;
+            self.taken = 0;
+        }
+        Ok((self.rows(vec![0, rows]).await?, rows < left))
+    }
+
+    /// The next rows of the file's wanted ones, cut into series.
+    async fn rows(&mut self, offsets: Vec<u32>) -> Result<Piece> {
         let mut slices = Vec::new();
         if !self.roots.is_empty() {
-            let mut missing = rows as usize;
+            let mut missing = offsets.last().map_or(0, |&rows| rows as usize);
             while missing > 0 {
                 let batch = self.next_batch().await?;
                 let len = batch.num_rows().min(missing);

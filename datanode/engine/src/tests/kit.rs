@@ -241,7 +241,7 @@ impl Lab {
     }
 
     pub(crate) async fn batches(&self, spec: &ScanSpec) -> Result<Vec<RecordBatch>> {
-        let options = ScanOptions { streams_max: 3, stream_rows_min: 4, group_rows: 5, batch_rows: 7 };
+        let options = ScanOptions { streams_max: 3, stream_rows_min: 4, group_rows: 2, batch_rows: 7 };
         let scan = scan_with(self.set.view(), spec, &self.ctx, options).await?;
         let mut batches = Vec::new();
         for stream in scan.streams {
