@@ -70,10 +70,11 @@ impl Prepared {
         let options = setup.options.wal.clone();
         let recovered = setup.tasks.blocking("recover the log", move || wal.recover(cluster, epoch, options)).await??;
         let wal: Arc<dyn Wal> = Arc::new(recovered.start(setup.tasks.clone(), Arc::clone(&setup.clock)));
-        let memtables = setup.memory.bytes_max() / 100 * setup.options.memtable_percent;
+        let share = |percent| setup.memory.bytes_max() / 100 * percent;
+        let (memtables, background) = (share(setup.options.memtable_percent), share(setup.options.background_percent));
         let inner = Arc::new(Inner {
             memtables: setup.memory.child("memtables", memtables),
-            background: setup.memory.child("background", setup.memory.bytes_max()),
+            background: setup.memory.child("background", background),
             setup,
             epoch,
             wal,

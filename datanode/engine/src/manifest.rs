@@ -150,8 +150,13 @@ impl Manifest {
                 Err(error) => return Err(error),
             }
         }
-        if collected(&self.ctx, record.version).await? {
-            return Err(fenced(self.ctx.region, record.version));
+        while let Some(error) = match collected(&self.ctx, record.version).await {
+            Ok(false) => None,
+            Ok(true) => return Err(fenced(self.ctx.region, record.version)),
+            Err(error) => Some(error),
+        } {
+            // The slot is ours: another body for it would meet our own and look like a newer owner.
+            tracing::warn!(region = %self.ctx.region, %error, "manifest commit is not yet known: asking for the boundary again");
         }
         self.head_hash = hash_of(&body);
         self.state = next;

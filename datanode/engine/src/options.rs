@@ -16,6 +16,9 @@ pub struct EngineOptions {
     pub flush: FlushPolicy,
     /// Share of the engine's memory that memtables may take, in percent.
     pub memtable_percent: u64,
+    /// Share that flush, compaction and scans may take, in percent; above that of memtables, or a full memtable
+    /// could never be flushed.
+    pub background_percent: u64,
     /// Versions between two manifest checkpoints.
     pub checkpoint_every: u64,
     /// Writes that may wait for a region's writer.
@@ -35,7 +38,8 @@ impl Default for EngineOptions {
         Self {
             wal: LocalOptions::default(),
             flush: FlushPolicy::default(),
-            memtable_percent: 60,
+            memtable_percent: 45,
+            background_percent: 50,
             checkpoint_every: crate::manifest::CHECKPOINT_EVERY,
             region_queue_max: 256,
             tick: Duration::from_millis(500),

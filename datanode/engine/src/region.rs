@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     /// Memtables are charged here.
     memory: Account,
     permit: Mutex<Option<Permit>>,
+    /// A newer owner was met: nothing is acknowledged or committed any more.
+    fenced: AtomicBool,
     tokens: Mutex<TokenWindow>,
     maintenance: tokio::sync::Mutex<Maintenance>,
     compaction: tokio::sync::Mutex<()>,
@@ -126,6 +128,9 @@ impl Shared {
 
     /// Whether an answer may be given now. Errors: `Unavailable`.
     fn check_permit(&self) -> Result<()> {
+        if self.fenced.load(Ordering::Acquire) {
+            return Err(Error::unavailable(format!("region {} has a newer owner", self.region())));
+        }
         let now = self.ctx.clock.boot();
         if self.permit.lock().is_some_and(|permit| permit.allows(self.epoch(), now)) {
             return Ok(());
@@ -160,6 +165,11 @@ impl Region {
     /// The grant it was opened under.
     pub fn epoch(&self) -> RegionEpoch {
         self.shared.epoch()
+    }
+
+    /// Whether a newer owner was met: the host shall close it.
+    pub fn is_fenced(&self) -> bool {
+        self.shared.fenced.load(Ordering::Acquire)
     }
 
     /// Sets until when writes may be acknowledged and reads answered; the host renews it.
@@ -298,7 +308,11 @@ impl Region {
     {
         let future = job(Arc::clone(&self.shared), self.commands.clone());
         match self.shared.ctx.tasks.spawn(name, future).await {
-            Ok(result) => result,
+            Ok(result) => result.inspect_err(|error| {
+                if error.kind() == ErrorKind::Fenced {
+                    self.shared.fenced.store(true, Ordering::Release);
+                }
+            }),
             Err(error) => {
                 Err(Error::unavailable(format!("{name} of region {} was cut off", self.id())).with_source(error))
             }

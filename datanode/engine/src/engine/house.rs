@@ -21,7 +21,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             () = clock.sleep(inner.setup.options.tick) => {}
         }
         flush_due(&inner).await;
-        for region in inner.regions() {
+        for region in owned(&inner) {
             report(&region, "delete files", region.collect().await);
             // Orphans are left by earlier owners only, so once per grant is enough.
             if swept.insert((region.id(), region.epoch())) {
@@ -29,7 +29,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             }
         }
         if clock.boot().saturating_sub(compacted) >= inner.setup.options.compact_every {
-            for region in inner.regions() {
+            for region in owned(&inner) {
                 report(&region, "compact", region.compact(Force::No).await);
             }
             compacted = clock.boot();
@@ -37,8 +37,13 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     }
 }
 
+/// Open regions without those that a newer owner has taken.
+fn owned(inner: &Inner) -> Vec<Arc<Region>> {
+    inner.regions().into_iter().filter(|region| !region.is_fenced()).collect()
+}
+
 async fn flush_due(inner: &Inner) {
-    let regions = inner.regions();
+    let regions = owned(inner);
     let now = inner.setup.clock.boot();
     let load = |region: &Arc<Region>| {
         let (bytes, oldest) = region.shared().load();

@@ -484,6 +484,22 @@ async fn full_memory_refuses_until_the_background_flushed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_larger_than_the_memory_is_replayed_in_parts() {
+    let mut machine = Machine::new();
+    machine.options.wal.segment_bytes = 1 << 20;
+    let process = machine.start().await;
+    for part in 0..20 {
+        let rows = (0..2000).map(|row| ("a", NOW + part * 2000 + row, row)).collect::<Vec<_>>();
+        process.write(&rows).await.unwrap();
+    }
+    machine.kill(process);
+    machine.options.memtable_percent = 1;
+    let process = machine.start().await;
+    assert!(process.region.statistics().flushed_to > 0);
+    assert_eq!(process.rows().await.len(), 40_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn old_rows_are_flushed_and_replaced_files_are_deleted_after_their_grace() {
     let mut machine = Machine::new();
     machine.options.flush.age_max = Duration::from_secs(5);

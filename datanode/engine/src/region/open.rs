@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -66,6 +66,7 @@ pub(crate) async fn open(ctx: FileContext, opening: Opening, table: Arc<TableInf
         wal: opening.wal,
         memory: opening.memory,
         permit: Mutex::new(None),
+        fenced: AtomicBool::new(false),
         tokens: Mutex::new(tokens),
         compaction: tokio::sync::Mutex::new(()),
         unflushed: Mutex::new(VecDeque::new()),

@@ -193,7 +193,7 @@ async fn damage_before_a_whole_record_refuses_the_log_and_skipping_is_explicit()
 #[tokio::test(start_paused = true)]
 async fn a_flipped_bit_in_the_last_record_is_a_torn_tail() {
     let disk = SimDisk::new();
-    let node = try_start(&disk, 1, LocalOptions::default()).unwrap();
+    let node = try_start(&disk, 1, LocalOptions { segment_bytes: 1 << 20, ..small() }).unwrap();
     let mut last = 0;
     for at in 0..10 {
         last = node.append(&block(1, 1 + at * 10, 10)).await.unwrap().offset;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use varve_model::id::{NodeEpoch, RegionId, Sequence};
-use varve_model::{Error, Result};
+use varve_model::{Error, ErrorKind, Result};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::stage::{self, Stage};
@@ -141,7 +141,8 @@ impl Writer {
                 for (_, reply) in group {
                     let _ = reply.send(Err(copy(&error)));
                 }
-                true
+                // Only a full disk is a definite refusal after which the log can go on.
+                error.kind() == ErrorKind::Busy
             }
             Ok((Wrote::Fatal(why), _)) => {
                 (self.shared.options.on_fatal.0)(&why);
@@ -207,36 +208,22 @@ impl Writer {
         Ok((wrote, Vec::new()))
     }
 
-    /// Writes and syncs one record.
+    /// Writes and syncs one record: two steps where a simulated crash may come between, else one.
     async fn store(&self, file: Arc<DiskFile>, offset: u64, record: Vec<u8>) -> Result<Wrote> {
+        if self.shared.options.latency_max.is_zero() {
+            let both = move || write_record(&file, offset, &record).unwrap_or_else(|| sync_record(&file));
+            return self.tasks.blocking("write and sync the log", both).await;
+        }
         self.pause().await;
         let written = {
             let file = Arc::clone(&file);
-            self.tasks.blocking("write the log", move || file.write_at(offset, &record)).await?
+            self.tasks.blocking("write the log", move || write_record(&file, offset, &record)).await?
         };
-        if let Err(error) = written {
-            return Ok(match error.kind() {
-                std::io::ErrorKind::StorageFull => Wrote::Refused(io_error("write", error)),
-                _ => Wrote::Fatal(format!("a write failed: {error}")),
-            });
-        }
-        if crate::bug::is(crate::bug::Bug::AckBeforeFdatasync) {
-            return Ok(Wrote::Durable);
+        if let Some(failed) = written {
+            return Ok(failed);
         }
         self.pause().await;
-        let synced = self
-            .tasks
-            .blocking("sync the log", move || {
-                failpoint!("wal.fdatasync.before");
-                let synced = file.sync();
-                failpoint!("wal.fdatasync.after");
-                synced
-            })
-            .await?;
-        Ok(match synced {
-            Ok(()) => Wrote::Durable,
-            Err(error) => Wrote::Fatal(format!("a sync failed: {error}")),
-        })
+        self.tasks.blocking("sync the log", move || sync_record(&file)).await
     }
 
     /// Simulated time of the disk.
@@ -331,6 +318,28 @@ impl Writer {
             (self.shared.options.on_fatal.0)(&format!("cannot {doing}: {error}"));
         }
         io_error(doing, error.kind().into())
+    }
+}
+
+/// `None` when all is written.
+fn write_record(file: &DiskFile, offset: u64, record: &[u8]) -> Option<Wrote> {
+    let error = file.write_at(offset, record).err()?;
+    Some(match error.kind() {
+        std::io::ErrorKind::StorageFull => Wrote::Refused(io_error("write", error)),
+        _ => Wrote::Fatal(format!("a write failed: {error}")),
+    })
+}
+
+fn sync_record(file: &DiskFile) -> Wrote {
+    if crate::bug::is(crate::bug::Bug::AckBeforeFdatasync) {
+        return Wrote::Durable;
+    }
+    failpoint!("wal.fdatasync.before");
+    let synced = file.sync();
+    failpoint!("wal.fdatasync.after");
+    match synced {
+        Ok(()) => Wrote::Durable,
+        Err(error) => Wrote::Fatal(format!("a sync failed: {error}")),
     }
 }
 
