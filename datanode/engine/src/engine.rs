@@ -12,7 +12,7 @@ use varve_model::{Error, ErrorKind, Result};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
-use crate::options::EngineOptions;
+use crate::region::options::EngineOptions;
 use crate::region::{self, Region};
 use crate::store::FileContext;
 use crate::store::path::RegionPaths;

@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 #[macro_use]
-pub mod failpoint;
-pub mod bug;
+pub mod fault;
 pub mod compaction;
 pub mod engine;
 pub mod flush;
@@ -12,7 +11,6 @@ pub mod index;
 pub mod manifest;
 pub mod memtable;
 pub mod merge;
-pub mod options;
 pub mod region;
 pub mod scan;
 pub mod sst;
@@ -23,5 +21,5 @@ pub mod version;
 pub mod wal;
 
 pub use engine::{Engine, EngineSetup, Prepared};
-pub use options::EngineOptions;
+pub use region::options::EngineOptions;
 pub use region::{Ack, Region, RegionDescription};

@@ -22,7 +22,6 @@ use varve_model::{Error, ErrorKind, Result};
 
 use crate::index::SeriesIndex;
 use crate::manifest::Manifest;
-use crate::options::EngineOptions;
 use crate::scan::{self, RegionScan};
 use crate::store::FileContext;
 use crate::version::{Frozen, VersionSet};
@@ -31,11 +30,13 @@ use crate::wal::Wal;
 mod batch;
 mod maintain;
 mod open;
+pub mod options;
 mod tokens;
 mod worker;
 
 use crate::gc::Garbage;
 pub(crate) use open::{Opening, open};
+use options::EngineOptions;
 use tokens::TokenWindow;
 use worker::Command;
 

@@ -567,7 +567,7 @@ async fn an_altered_table_survives_and_an_unknown_column_is_a_stale_route() {
 #[cfg(feature = "seeded-bugs")]
 mod planted {
     use super::*;
-    use crate::bug::{Bug, set};
+    use crate::fault::bug::{Bug, set};
 
     /// Rows lost or doubled over a few crashes.
     async fn wrong(bug: Option<Bug>) -> bool {
@@ -661,7 +661,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
 
     let passed = Rc::new(RefCell::new(BTreeSet::new()));
     let note = Rc::clone(&passed);
-    crate::failpoint::set_hook(Some(Rc::new(move |name| {
+    crate::fault::failpoint::set_hook(Some(Rc::new(move |name| {
         note.borrow_mut().insert(name);
     })));
     let mut machine = Machine::new();
@@ -672,7 +672,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
         process.write(&[("a", NOW, -1)]).await.unwrap();
         machine.kill(process);
     }
-    let all = crate::failpoint::ALL.iter().copied().collect::<BTreeSet<_>>();
+    let all = crate::fault::failpoint::ALL.iter().copied().collect::<BTreeSet<_>>();
     assert_eq!(*passed.borrow(), all, "points passed and points listed");
 
     for (number, point) in all.iter().enumerate() {
@@ -684,7 +684,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
             let (engine, tasks) = machine.boot().await.unwrap();
             let left = Rc::new(Cell::new(1 + number * 7 % 5 + round as usize));
             let (killed, name) = (tasks.clone(), *point);
-            crate::failpoint::set_hook(Some(Rc::new(move |passed| {
+            crate::fault::failpoint::set_hook(Some(Rc::new(move |passed| {
                 if passed == name {
                     left.set(left.get().saturating_sub(1));
                     if left.get() == 0 {
@@ -700,7 +700,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
                     () = limit => {}
                 }
             }
-            crate::failpoint::set_hook(None);
+            crate::fault::failpoint::set_hook(None);
             tasks.kill();
             tokio::task::yield_now().await;
             machine.disk.power_loss(number as u64);

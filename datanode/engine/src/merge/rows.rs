@@ -16,7 +16,7 @@ use varve_model::time::TimeRange;
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
-use crate::bug::{self, Bug};
+use crate::fault::bug::{self, Bug};
 use crate::memtable::Mask;
 use crate::sst::{Piece, Rows};
 

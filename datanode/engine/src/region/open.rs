@@ -11,13 +11,13 @@ use varve_model::id::{NodeEpoch, Sequence};
 use varve_model::table::{TableInfo, Ttl};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
 
+use super::options::EngineOptions;
 use super::tokens::TokenWindow;
 use super::{Maintenance, Region, Shared, Unflushed, maintain};
 use crate::format::block::Block;
 use crate::gc::Garbage;
 use crate::index::SeriesIndex;
 use crate::manifest::{Claimant, Create, Manifest};
-use crate::options::EngineOptions;
 use crate::store::FileContext;
 use crate::version::VersionSet;
 use crate::wal::Wal;
@@ -90,7 +90,7 @@ async fn replay(shared: &Shared) -> Result<()> {
     // Everything below is in files: the log may go, too, if the last process did not come to it.
     shared.wal.trim(shared.region(), flushed_to).await?;
     let mut blocks = shared.wal.replay(shared.region(), flushed_to);
-    if crate::bug::is(crate::bug::Bug::ReplayOffByOne)
+    if crate::fault::bug::is(crate::fault::bug::Bug::ReplayOffByOne)
         && let Some(Ok(skipped)) = blocks.next().await
     {
         shared.sequence.store(skipped.last_seq().0, Ordering::Release);

@@ -77,7 +77,7 @@ impl TokenWindow {
             return Err(Error::invalid("a batch holds chunks that were applied before and chunks that were not"));
         }
         Ok(match (pending, found) {
-            (Some(_), _) if crate::bug::is(crate::bug::Bug::TokenAckedWhilePending) => {
+            (Some(_), _) if crate::fault::bug::is(crate::fault::bug::Bug::TokenAckedWhilePending) => {
                 Known::Durable(pending.unwrap_or_default())
             }
             (Some(sequence), _) => Known::Pending(sequence),

@@ -206,7 +206,7 @@ async fn a_reader_pins_the_files_of_its_view() {
 #[cfg(feature = "seeded-bugs")]
 #[tokio::test]
 async fn the_planted_bug_that_prunes_by_value_below_the_merge_is_found() {
-    use crate::bug::{Bug, set};
+    use crate::fault::bug::{Bug, set};
     let mut lab = Lab::new(table(MergeMode::LastRow, TimeUnit::Nanosecond), Ttl::Forever);
     lab.write(&[at("a", hours(0), 1)]);
     lab.flush().await;

@@ -200,7 +200,7 @@ impl Recovery<'_> {
         let write = || {
             let file = self.disk.create(&unfinished, 0)?;
             file.write_at(0, &copy)?;
-            if !crate::bug::is(crate::bug::Bug::NoSyncOnOpen) {
+            if !crate::fault::bug::is(crate::fault::bug::Bug::NoSyncOnOpen) {
                 file.sync()?;
             }
             self.disk.rename(&unfinished, &self.name)?;

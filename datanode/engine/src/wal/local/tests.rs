@@ -257,12 +257,12 @@ async fn what_a_killed_process_left_in_the_page_cache_survives_a_power_cut_after
 #[cfg(feature = "seeded-bugs")]
 #[tokio::test(start_paused = true)]
 async fn the_planted_bug_of_an_unsynced_open_is_found() {
-    crate::bug::set(Some(crate::bug::Bug::NoSyncOnOpen));
+    crate::fault::bug::set(Some(crate::fault::bug::Bug::NoSyncOnOpen));
     let mut lost = 0;
     for seed in 0..50 {
         lost += usize::from(left_after_unsynced_write(seed).await < 2);
     }
-    crate::bug::set(None);
+    crate::fault::bug::set(None);
     assert!(lost > 0);
 }
 

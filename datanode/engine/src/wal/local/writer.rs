@@ -331,7 +331,7 @@ fn write_record(file: &DiskFile, offset: u64, record: &[u8]) -> Option<Wrote> {
 }
 
 fn sync_record(file: &DiskFile) -> Wrote {
-    if crate::bug::is(crate::bug::Bug::AckBeforeFdatasync) {
+    if crate::fault::bug::is(crate::fault::bug::Bug::AckBeforeFdatasync) {
         return Wrote::Durable;
     }
     failpoint!("wal.fdatasync.before");

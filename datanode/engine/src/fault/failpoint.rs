@@ -7,7 +7,7 @@ macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
         {
-            $crate::failpoint::hit($name);
+            $crate::fault::failpoint::hit($name);
         }
     };
 }
