@@ -135,8 +135,9 @@ impl Window<'_> {
         pieces: Vec<Piece>,
     ) -> Result<(Merger, Writer)> {
         let work = move || {
-            let timer = StageTimer::start(Stage::Compact);
             let rows = merger.merge(&ids, &pieces)?;
+            // The merge counts itself.
+            let timer = StageTimer::start(Stage::Compact);
             writer.write(&rows)?;
             timer.finish(rows.ts.len(), 0);
             Ok((merger, writer))
