@@ -16,7 +16,7 @@ pub struct Config {
     /// Clients' side.
     pub frontend: varve_frontend::FrontendConfig,
     /// Storage side.
-    pub datanode: varve_datanode::Config,
+    pub datanode: varve_datanode::DatanodeConfig,
     /// Catalog side.
     pub metasrv: varve_metasrv::Config,
 }

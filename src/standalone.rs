@@ -8,14 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use varve_datanode::{Datanode, DatanodeSetup};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use varve_datanode::{Datanode, DatanodeSetup, Storage};
 use varve_frontend::{Addresses, Connect, Frontend, FrontendSetup, Host};
 use varve_metasrv::Metasrv;
 use varve_metasrv::kv::redb::RedbKv;
 use varve_model::id::NodeId;
 use varve_model::{Error, Reason, Result, ResultExt};
-use varve_proto::datanode::DatanodeApi;
-use varve_proto::metasrv::MetasrvApi;
+use varve_proto::Services;
+use varve_proto::datanode::{DatanodeApi, DatanodeClient};
+use varve_proto::metasrv::{MetasrvApi, MetasrvClient};
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::bind;
 use varve_service::task::{Blocking, TaskSet};
@@ -65,20 +68,22 @@ impl Standalone {
         let (grpc_listener, grpc) = bind("gRPC", config.frontend.grpc_addr).await?;
 
         let kv = RedbKv::open(&config.datanode.data_dir.join("meta.redb"), &roles).await.context(|| "open metadata")?;
-        let metasrv =
-            Metasrv::start(config.metasrv.clone(), Arc::new(kv), clock.clone(), roles.clone()).await.context(|| "start metasrv")?;
+        let metasrv = Metasrv::start(config.metasrv.clone(), Arc::new(kv), clock.clone(), roles.clone())
+            .await
+            .context(|| "start metasrv")?;
         let to_metasrv: Arc<dyn MetasrvApi> = match adapter {
             Adapter::InProcess => metasrv.clone(),
-            Adapter::Grpc => varve_proto::metasrv::client(grpc)?,
+            Adapter::Grpc => Arc::new(MetasrvClient::new(&grpc.to_string())?),
         };
         // The datanode registers before it can serve, so metasrv's side of gRPC must be up by then.
-        let services = varve_proto::serve::Services::default().with_metasrv(metasrv);
-        let services = varve_proto::serve::start(grpc_listener, services, &roles);
+        let services = Services::default().with_metasrv(metasrv);
+        roles.spawn("gRPC", serve(services.clone(), grpc_listener, roles.token().clone()));
         let datanode = varve_datanode::start(DatanodeSetup {
             config: config.datanode.clone(),
             node: NODE,
             address: grpc.to_string(),
             metasrv: Arc::clone(&to_metasrv),
+            storage: Storage::local(&config.datanode, &roles)?,
             clock: clock.clone(),
             tasks: roles.clone(),
             memory: memory.memtables.clone(),
@@ -89,7 +94,8 @@ impl Standalone {
         services.add_datanode(datanode.clone());
         datanode.ready().await?;
 
-        let frontend = start_frontend(&config, to_metasrv, connect(adapter, &datanode), &memory, &clock, &clients).await?;
+        let frontend =
+            start_frontend(&config, to_metasrv, connect(adapter, &datanode), &memory, &clock, &clients).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let host = Host {
             name: "standalone".to_owned(),
@@ -134,6 +140,12 @@ impl Standalone {
     }
 }
 
+async fn serve(services: Services, listener: TcpListener, stop: CancellationToken) {
+    if let Err(error) = services.serve(listener, stop).await {
+        tracing::error!(%error, "the gRPC server ended");
+    }
+}
+
 /// How the frontend reaches the datanode.
 fn connect(adapter: Adapter, datanode: &Arc<Datanode>) -> Connect {
     match adapter {
@@ -141,7 +153,7 @@ fn connect(adapter: Adapter, datanode: &Arc<Datanode>) -> Connect {
             let datanode: Arc<dyn DatanodeApi> = datanode.clone();
             Arc::new(move |_, _| Ok(Arc::clone(&datanode)))
         }
-        Adapter::Grpc => Arc::new(|_, address| varve_proto::datanode::client(address)),
+        Adapter::Grpc => Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
     }
 }
 

@@ -42,22 +42,55 @@ pub(crate) struct Heart {
     pub(crate) ready: watch::Sender<bool>,
 }
 
-/// Orders being carried out: one at a time per region, in order.
+/// Orders and what became of them. It outlives a broken stream, so that no order is carried out twice:
+/// a second truncate would remove rows that were acknowledged after the first.
 #[derive(Debug, Default)]
-struct Running {
-    ids: BTreeSet<u64>,
+struct Orders {
+    /// One at a time per region, in order.
     waiting: BTreeMap<RegionId, VecDeque<Order>>,
+    /// Ids in `waiting`.
+    ids: BTreeSet<u64>,
+    /// Outcomes that metasrv has not confirmed, with the beat of this stream that carried them.
+    reports: BTreeMap<u64, (Report, Option<u64>)>,
+    /// Whether metasrv has answered a beat: the orders that came before it are known.
+    answered: bool,
+}
+
+impl Orders {
+    /// Outcomes to send with a beat. They are kept until that beat is answered.
+    fn report_with(&mut self, beat: u64) -> Vec<Report> {
+        let unsent = self.reports.values_mut().filter(|(_, carried)| carried.is_none());
+        unsent
+            .map(|(report, carried)| {
+                *carried = Some(beat);
+                report.clone()
+            })
+            .collect()
+    }
+
+    /// Metasrv has seen everything up to this beat.
+    fn confirmed(&mut self, beat: u64) {
+        self.answered = true;
+        self.reports.retain(|_, (_, carried)| carried.is_none_or(|carried| carried > beat));
+    }
+
+    /// What a broken stream carried may not have arrived.
+    fn stream_broke(&mut self) {
+        for (_, carried) in self.reports.values_mut() {
+            *carried = None;
+        }
+    }
 }
 
 impl Heart {
     /// Beats until the task set stops, or metasrv says that the session is over.
     pub(crate) async fn beat(self) {
         let token = self.tasks.token().clone();
-        let (reports, mut reported) = mpsc::channel(REPORT_QUEUE_MAX);
-        let mut running = Running::default();
+        let (done, mut finished) = mpsc::channel(REPORT_QUEUE_MAX);
+        let mut orders = Orders::default();
         loop {
             let ended = tokio::select! {
-                ended = self.stream(&mut running, &reports, &mut reported) => ended,
+                ended = self.stream(&mut orders, &done, &mut finished) => ended,
                 () = token.cancelled() => return,
             };
             if let Err(error) = ended {
@@ -68,6 +101,7 @@ impl Heart {
                 }
                 tracing::warn!(%error, "heartbeat stream broke; opening it again");
             }
+            orders.stream_broke();
             tokio::select! {
                 () = self.clock.sleep(RECONNECT_PAUSE) => {}
                 () = token.cancelled() => return,
@@ -77,9 +111,9 @@ impl Heart {
 
     async fn stream(
         &self,
-        running: &mut Running,
-        reports: &mpsc::Sender<(RegionId, Report)>,
-        reported: &mut mpsc::Receiver<(RegionId, Report)>,
+        orders: &mut Orders,
+        done: &mpsc::Sender<(RegionId, Report)>,
+        finished: &mut mpsc::Receiver<(RegionId, Report)>,
     ) -> Result<()> {
         let (beats, stream) = mpsc::channel(BEAT_QUEUE_MAX);
         let call = Call::system("heartbeat", OPEN_TIMEOUT);
@@ -87,14 +121,13 @@ impl Heart {
             self.metasrv.heartbeat(&call, self.session.epoch, Box::pin(ReceiverStream::new(stream))).await?;
         let mut sent = VecDeque::new();
         let mut number = 0;
-        let mut done = Vec::new();
         loop {
             number += 1;
             sent.push_back((number, self.clock.boot()));
             if sent.len() > SENT_MAX {
                 sent.pop_front();
             }
-            let beat = Beat { number, reports: std::mem::take(&mut done), regions: self.host.statistics() };
+            let beat = Beat { number, reports: orders.report_with(number), regions: self.host.statistics() };
             beats.send(beat).await.map_err(|_| Error::unavailable("metasrv closed the heartbeat stream"))?;
             let next_beat = self.clock.sleep(self.session.interval);
             tokio::pin!(next_beat);
@@ -102,12 +135,10 @@ impl Heart {
                 tokio::select! {
                     reply = replies.next() => {
                         let reply = reply.ok_or_else(|| Error::unavailable("metasrv ended the heartbeat stream"))??;
-                        self.take(reply, &mut sent, running, reports);
+                        self.take(reply, &mut sent, orders, done);
                     }
-                    Some((region, report)) = reported.recv() => {
-                        running.ids.remove(&report.order);
-                        self.start_next(region, running, reports);
-                        done.push(report);
+                    Some((region, report)) = finished.recv() => {
+                        self.finish(region, report, orders, done);
                         break;
                     }
                     () = &mut next_beat => break,
@@ -120,19 +151,19 @@ impl Heart {
         &self,
         reply: BeatReply,
         sent: &mut VecDeque<(u64, Duration)>,
-        running: &mut Running,
-        reports: &mpsc::Sender<(RegionId, Report)>,
+        orders: &mut Orders,
+        done: &mpsc::Sender<(RegionId, Report)>,
     ) {
         for order in reply.orders {
-            // An order is repeated until it is reported.
-            if !running.ids.insert(order.id) {
+            // An order is repeated until its report has arrived.
+            if orders.reports.contains_key(&order.id) || !orders.ids.insert(order.id) {
                 continue;
             }
             let region = region_of(&order.kind);
-            let queue = running.waiting.entry(region).or_default();
+            let queue = orders.waiting.entry(region).or_default();
             queue.push_back(order);
             if queue.len() == 1 {
-                self.start_first(region, running, reports);
+                self.start_first(region, orders, done);
             }
         }
         let Some(beat) = reply.beat else { return };
@@ -142,24 +173,27 @@ impl Heart {
                 break;
             }
         }
-        self.tell_ready(running);
+        orders.confirmed(beat);
+        self.tell_ready(orders);
     }
 
-    /// The first region's order of a queue is done; the next one starts.
-    fn start_next(&self, region: RegionId, running: &mut Running, reports: &mpsc::Sender<(RegionId, Report)>) {
-        if let Some(queue) = running.waiting.get_mut(&region) {
+    /// An order is done; the next one of its region starts.
+    fn finish(&self, region: RegionId, report: Report, orders: &mut Orders, done: &mpsc::Sender<(RegionId, Report)>) {
+        orders.ids.remove(&report.order);
+        orders.reports.insert(report.order, (report, None));
+        if let Some(queue) = orders.waiting.get_mut(&region) {
             queue.pop_front();
             if queue.is_empty() {
-                running.waiting.remove(&region);
+                orders.waiting.remove(&region);
             }
         }
-        self.start_first(region, running, reports);
-        self.tell_ready(running);
+        self.start_first(region, orders, done);
+        self.tell_ready(orders);
     }
 
-    fn start_first(&self, region: RegionId, running: &Running, reports: &mpsc::Sender<(RegionId, Report)>) {
-        let Some(order) = running.waiting.get(&region).and_then(VecDeque::front).cloned() else { return };
-        let (host, reports) = (Arc::clone(&self.host), reports.clone());
+    fn start_first(&self, region: RegionId, orders: &Orders, done: &mpsc::Sender<(RegionId, Report)>) {
+        let Some(order) = orders.waiting.get(&region).and_then(VecDeque::front).cloned() else { return };
+        let (host, done) = (Arc::clone(&self.host), done.clone());
         self.tasks.spawn("order", async move {
             let id = order.id;
             let outcome = host.carry_out(order.kind).await.map_err(Arc::new);
@@ -167,12 +201,12 @@ impl Heart {
                 tracing::warn!(order = id, %region, %error, "an order of metasrv failed");
             }
             // The beat loop ends only with the whole set.
-            let _ = reports.send((region, Report { order: id, outcome })).await;
+            let _ = done.send((region, Report { order: id, outcome })).await;
         });
     }
 
-    fn tell_ready(&self, running: &Running) {
-        if running.ids.is_empty() {
+    fn tell_ready(&self, orders: &Orders) {
+        if orders.answered && orders.ids.is_empty() {
             self.ready.send_replace(true);
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tracing::Instrument;
 use varve_engine::{Engine, EngineOptions, EngineSetup, RegionDescription};
@@ -13,7 +14,8 @@ use varve_model::id::{NodeId, RegionId};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
 use varve_proto::call::Call;
 use varve_proto::datanode::{
-    DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteAck, WriteReply, WriteRequest,
+    BatchStream, DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteAck, WriteReply,
+    WriteRequest,
 };
 use varve_proto::metasrv::{MetasrvApi, Registration};
 use varve_service::clock::SharedClock;
@@ -132,11 +134,25 @@ impl Datanode {
     async fn within<T>(&self, call: &Call, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             outcome = work => outcome,
-            () = self.clock.sleep(call.timeout) => {
-                Err(Error::new(ErrorKind::Timeout, format!("the datanode did not answer within {:?}", call.timeout)))
-            }
+            () = self.clock.sleep(call.timeout) => Err(late(call.timeout)),
         }
     }
+}
+
+fn late(timeout: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("the datanode did not answer within {timeout:?}"))
+}
+
+/// The stream, ended by an error when the caller's time is over: never silently short.
+fn until(stream: BatchStream, end: BoxFuture<'static, ()>, timeout: Duration) -> BatchStream {
+    let state = Some((stream, end));
+    Box::pin(futures::stream::unfold(state, move |state| async move {
+        let (mut stream, mut end) = state?;
+        tokio::select! {
+            batch = stream.next() => batch.map(|batch| (batch, Some((stream, end)))),
+            () = &mut end => Some((Err(late(timeout)), None)),
+        }
+    }))
 }
 
 #[async_trait]
@@ -149,10 +165,13 @@ impl DatanodeApi for Datanode {
     }
 
     async fn scan(&self, call: &Call, ticket: ScanTicket) -> Result<ScanReply> {
-        match ticket {
-            ScanTicket::Region(spec) => self.within(call, self.queries.region(&spec)).await,
-            ScanTicket::Sql(fragment) => self.within(call, self.queries.fragment(call, fragment)).await,
-        }
+        let end = self.clock.boot() + call.timeout;
+        let reply = match ticket {
+            ScanTicket::Region(spec) => self.within(call, self.queries.region(&spec)).await?,
+            ScanTicket::Sql(fragment) => self.within(call, self.queries.fragment(call, fragment)).await?,
+        };
+        let left = self.clock.sleep(end.saturating_sub(self.clock.boot()));
+        Ok(ScanReply { schema: reply.schema, stream: until(reply.stream, left, call.timeout) })
     }
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
