@@ -16,7 +16,7 @@ use crate::store::FileContext;
 /// The sources of a merge, opened.
 #[derive(Debug)]
 pub struct Readers {
-    readers: Vec<Reader>,
+    sources: Vec<Reader>,
     projection: Projection,
     long: Option<Long>,
 }
@@ -56,13 +56,13 @@ impl Readers {
             Source::File { file, runs, .. } => Reader::File(Box::new(Cursor::new(ctx, file, runs, &projection, time))),
             Source::Memory { part, time, .. } => Reader::Memory(part, time),
         });
-        Self { readers: readers.collect(), projection, long: None }
+        Self { sources: readers.collect(), projection, long: None }
     }
 
     /// Rows of these series, which follow those read before, in series key order. Errors: as [`Cursor::take`].
     pub async fn group(&mut self, ids: &[u32]) -> Result<Vec<Piece>> {
-        let mut pieces = Vec::with_capacity(self.readers.len());
-        for reader in &mut self.readers {
+        let mut pieces = Vec::with_capacity(self.sources.len());
+        for reader in &mut self.sources {
             let piece = match reader {
                 Reader::File(cursor) => cursor.take(ids).await?,
                 Reader::Memory(part, time) => part.piece(ids, *time, &self.projection)?,
@@ -78,7 +78,7 @@ impl Readers {
     /// Precondition: timestamps are projected.
     pub fn begin_long(&mut self, id: u32, rows_max: u32) {
         debug_assert!(self.projection.ts, "steps are cut by time");
-        let tails = self.readers.iter().map(|_| Tail { piece: None, more: true }).collect();
+        let tails = self.sources.iter().map(|_| Tail { piece: None, more: true }).collect();
         self.long = Some(Long { id, rows_max: rows_max.max(1), tails });
     }
 
@@ -87,7 +87,7 @@ impl Readers {
         let Some(long) = &mut self.long else { return Ok(None) };
         let (id, rows_max) = (long.id, long.rows_max);
         loop {
-            for (reader, tail) in self.readers.iter_mut().zip(&mut long.tails) {
+            for (reader, tail) in self.sources.iter_mut().zip(&mut long.tails) {
                 while tail.more && tail.piece.is_none() {
                     read_on(reader, tail, &self.projection, id, rows_max).await?;
                 }
@@ -103,7 +103,7 @@ impl Readers {
                 return Ok(Some(ready));
             }
             // All that a source has read carries one timestamp: read on until the next one shows.
-            for (reader, tail) in self.readers.iter_mut().zip(&mut long.tails) {
+            for (reader, tail) in self.sources.iter_mut().zip(&mut long.tails) {
                 if tail.more && tail.end() == Some(limit) {
                     read_on(reader, tail, &self.projection, id, rows_max).await?;
                 }
@@ -113,7 +113,7 @@ impl Readers {
 
     /// Whether every file was read to its end. If not, its series are in another order than the table's.
     pub fn is_done(&self) -> bool {
-        self.readers.iter().all(|reader| match reader {
+        self.sources.iter().all(|reader| match reader {
             Reader::File(cursor) => cursor.is_done(),
             Reader::Memory(..) => true,
         })
