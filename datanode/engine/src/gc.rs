@@ -29,6 +29,11 @@ impl Garbage {
         self.0.extend(names.into_iter().map(|name| (name, due)));
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes the files that are due and not in use.
     pub fn due(&mut self, now: Duration, in_use: impl Fn(FileName) -> bool) -> Vec<FileName> {
         let is_due = |entry: &mut (FileName, Duration)| entry.1 <= now && !in_use(entry.0);

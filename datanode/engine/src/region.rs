@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use varve_model::batch::RegionBatch;
 use varve_model::budget::{Account, Charge};
 use varve_model::id::{RegionEpoch, RegionId, Sequence};
+use varve_model::limits::WAL_ACK_TIMEOUT;
 use varve_model::matcher::Matcher;
 use varve_model::region::Permit;
 use varve_model::scan::{DescribeSpec, RegionStatistics, ScanSpec};
@@ -202,9 +203,15 @@ impl Region {
         let (reply, answer) = oneshot::channel();
         let closed = || Error::unavailable(format!("region {} is closing", self.id()));
         self.commands.send(command(reply)).await.map_err(|_| closed())?;
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("region {} stopped: the outcome of the write is unknown", self.id())))
-        })
+        let unknown = |why: &str| {
+            Err(Error::unavailable(format!("region {} {why}: the outcome of the write is unknown", self.id())))
+        };
+        let limit = self.shared.ctx.clock.sleep(WAL_ACK_TIMEOUT);
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| unknown("stopped")),
+            () = limit => unknown("waits for its log"),
+        }
     }
 
     /// Reads a snapshot. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.
@@ -293,6 +300,9 @@ impl Region {
 
     /// Deletes files that left the manifest and have no reader any more. Errors: `Unavailable`.
     pub async fn collect(&self) -> Result<()> {
+        if self.shared.garbage.lock().is_empty() {
+            return Ok(());
+        }
         self.job("collect", |shared, _| async move { maintain::collect(&shared).await }).await
     }
 
