@@ -1,13 +1,14 @@
 //! DataFusion's view of the catalog, and the tables that describe it.
 
+mod information_schema;
+mod pg_catalog;
 mod provider;
+mod system;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod types;
 
+pub(crate) use pg_catalog::adapt;
 pub(crate) use provider::Catalogs;
-
-/// Names of the tables in a database that only describes; `None` for all others.
-pub(crate) fn system_tables(_: &str) -> Option<Vec<String>> {
-    None
-}
+pub(crate) use system::system_tables;

@@ -95,6 +95,11 @@ impl Cluster {
         lines
     }
 
+    /// Rows that datanodes have answered so far.
+    pub(crate) fn rows_sent(&self) -> u64 {
+        self.nodes.iter().map(|node| node.rows_sent()).sum()
+    }
+
     /// The error of a statement that must fail.
     pub(crate) async fn error(&self, sql: &str) -> varve_model::Error {
         match self.batches(sql).await {

@@ -23,9 +23,6 @@ use crate::ingest::{Dispatch, Resolver, split};
 use crate::plan::Deadline;
 use crate::statement::Conductor;
 
-#[cfg(test)]
-mod tests;
-
 /// What a frontend is made of.
 pub struct FrontendSetup {
     /// The truth about catalog and routes.

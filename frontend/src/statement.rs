@@ -135,7 +135,7 @@ impl Conductor {
 
     /// A DataFusion session over this view.
     fn state(&self, scope: &Scope, view: &Arc<View>) -> SessionState {
-        let catalogs = Arc::new(Catalogs::new(Arc::clone(view)));
+        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), &scope.session.database));
         self.sessions.planning(catalogs, &scope.session.database, &scope.session.time_zone)
     }
 

@@ -3,8 +3,6 @@
 mod cast;
 mod reader;
 mod region_scan;
-#[cfg(test)]
-mod tests;
 
 pub use reader::{BatchStream, Reader, RegionReader};
 pub use region_scan::{RegionScanExec, ScanRegion, ScanSource};

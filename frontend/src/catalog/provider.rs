@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
+use varve_model::name::SYSTEM_DATABASES;
 use varve_query::context::{CATALOG, CATALOG_ALIAS};
 
+use super::system::{SystemSchema, makers};
 use super::table::RegionTable;
 use crate::cluster::{Database, View};
 
@@ -14,11 +16,13 @@ use crate::cluster::{Database, View};
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogs {
     view: Arc<View>,
+    /// The session's database.
+    current: String,
 }
 
 impl Catalogs {
-    pub(crate) fn new(view: Arc<View>) -> Self {
-        Self { view }
+    pub(crate) fn new(view: Arc<View>, current: &str) -> Self {
+        Self { view, current: current.to_owned() }
     }
 }
 
@@ -38,10 +42,15 @@ impl CatalogProviderList for Catalogs {
 
 impl CatalogProvider for Catalogs {
     fn schema_names(&self) -> Vec<String> {
-        self.view.databases.keys().cloned().collect()
+        let system = SYSTEM_DATABASES.iter().map(|&name| name.to_owned());
+        self.view.databases.keys().cloned().chain(system).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if let Some(makers) = makers(name) {
+            let (view, current) = (Arc::clone(&self.view), self.current.clone());
+            return Some(Arc::new(SystemSchema { makers, view, current }));
+        }
         let database = self.view.databases.get(name)?;
         Some(Arc::new(DatabaseSchema { database: Arc::clone(database) }))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
@@ -25,6 +26,9 @@ pub(crate) struct FakeNode {
     sessions: Sessions,
     /// Every write request, in order.
     pub(crate) requests: Mutex<Vec<WriteRequest>>,
+    /// Rows answered to scans, and the number of scans.
+    sent: Arc<AtomicU64>,
+    scans: AtomicU64,
     /// Errors to answer the next writes with.
     pub(crate) failures: Mutex<Vec<Error>>,
 }
@@ -42,8 +46,18 @@ impl FakeNode {
             shared: Arc::new(Shared { id, metasrv, regions: Mutex::default() }),
             sessions: Sessions::new(&Account::root("node", 1 << 30), 2).unwrap(),
             requests: Mutex::default(),
+            sent: Arc::default(),
+            scans: AtomicU64::new(0),
             failures: Mutex::default(),
         }
+    }
+
+    pub(crate) fn rows_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn scans(&self) -> u64 {
+        self.scans.load(Ordering::Relaxed)
     }
 
     /// Takes over another node's rows, as a new owner would.
@@ -100,6 +114,7 @@ impl DatanodeApi for FakeNode {
     }
 
     async fn scan(&self, _: &Call, ticket: ScanTicket) -> Result<ScanReply> {
+        self.scans.fetch_add(1, Ordering::Relaxed);
         match ticket {
             ScanTicket::Region(spec) => {
                 let mut stream = self.shared.read(spec).await?.peekable();
@@ -109,7 +124,12 @@ impl DatanodeApi for FakeNode {
             ScanTicket::Sql(bytes) => {
                 let reader = Arc::clone(&self.shared) as Arc<dyn RegionReader>;
                 let (schema, stream) = fragment::decode(&bytes, &self.sessions, reader)?.execute()?;
-                Ok(ScanReply { schema, stream })
+                let sent = Arc::clone(&self.sent);
+                let counted = stream.inspect(move |batch| {
+                    let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
+                    sent.fetch_add(rows as u64, Ordering::Relaxed);
+                });
+                Ok(ScanReply { schema, stream: Box::pin(counted) })
             }
         }
     }

@@ -22,4 +22,3 @@ pub(crate) use ast::{
 pub(crate) use options::{set as set_option, unset as unset_option};
 pub(crate) use literal::{Literal, convert, literal};
 pub(crate) use parse::parse;
-pub(crate) use types::{describe_type, sql_type};

@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use varve_model::time::TimeUnit;
 use varve_query::column::model_unit;
 use varve_query::zone::{Zone, parse_timestamp};
@@ -31,41 +31,73 @@ pub(crate) fn read_time_literals(plan: LogicalPlan, zone: Zone) -> Result<Logica
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema, zone: Zone) -> Transformed<Expr> {
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
-            let (new_left, new_right) = match (unit_of(&left, schema), unit_of(&right, schema)) {
-                (Some(unit), None) => (None, read(&right, unit, zone)),
-                (None, Some(unit)) => (read(&left, unit, zone), None),
-                _ => (None, None),
-            };
-            let changed = new_left.is_some() || new_right.is_some();
-            let left = new_left.map_or(left, Box::new);
-            let right = new_right.map_or(right, Box::new);
-            let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
-            if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+    let new = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (unit_of(left, schema), unit_of(right, schema)) {
+            (Some(unit), None) => read(right, unit, zone).and_then(|moment| compare(left, *op, moment, unit)),
+            (None, Some(unit)) => {
+                let swapped = op.swap().zip(read(left, unit, zone));
+                swapped.and_then(|(op, moment)| compare(right, op, moment, unit))
+            }
+            _ => None,
+        },
+        Expr::Between(between) => unit_of(&between.expr, schema).map(|unit| within(between, unit, zone)),
+        Expr::InList(list) => unit_of(&list.expr, schema).map(|unit| among(list, unit, zone)),
+        _ => None,
+    };
+    new.map_or_else(|| Transformed::no(expr), Transformed::yes)
+}
+
+/// `column op moment`. A moment between two ticks of the column gets the meaning that it would have
+/// beside finer values: DataFusion itself would cut its digits off.
+fn compare(column: &Expr, op: Operator, moment: Moment, unit: ArrowUnit) -> Option<Expr> {
+    let binary = |op, right| Expr::BinaryExpr(BinaryExpr::new(Box::new(column.clone()), op, Box::new(right)));
+    let tick = || stamp(moment.floor, unit);
+    Some(match op {
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+            if moment.exact =>
+        {
+            binary(op, tick())
         }
-        Expr::Between(Between { expr, negated, low, high }) => match unit_of(&expr, schema) {
-            Some(unit) => {
-                let low = read(&low, unit, zone).map_or(low, Box::new);
-                let high = read(&high, unit, zone).map_or(high, Box::new);
-                Transformed::yes(Expr::Between(Between { expr, negated, low, high }))
-            }
-            None => Transformed::no(Expr::Between(Between { expr, negated, low, high })),
-        },
-        Expr::InList(InList { expr, list, negated }) => match unit_of(&expr, schema) {
-            Some(unit) => {
-                let list = list.into_iter().map(|item| read(&item, unit, zone).unwrap_or(item)).collect();
-                Transformed::yes(Expr::InList(InList { expr, list, negated }))
-            }
-            None => Transformed::no(Expr::InList(InList { expr, list, negated })),
-        },
-        expr => Transformed::no(expr),
-    }
+        Operator::Lt | Operator::LtEq => binary(Operator::LtEq, tick()),
+        Operator::Gt | Operator::GtEq => binary(Operator::Gt, tick()),
+        // Never, and always; unknown for NULL like any comparison.
+        Operator::Eq => binary(Operator::NotEq, column.clone()),
+        Operator::NotEq => binary(Operator::Eq, column.clone()),
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom if moment.exact => binary(op, tick()),
+        _ => return None,
+    })
+}
+
+fn within(between: &Between, unit: ArrowUnit, zone: Zone) -> Expr {
+    let low = read(&between.low, unit, zone).and_then(|low| match low.exact {
+        true => Some(low.floor),
+        false => low.floor.checked_add(1),
+    });
+    let high = read(&between.high, unit, zone).map(|high| high.floor);
+    let bound = |read: Option<i64>, old: &Expr| Box::new(read.map_or_else(|| old.clone(), |tick| stamp(tick, unit)));
+    Expr::Between(Between {
+        expr: between.expr.clone(),
+        negated: between.negated,
+        low: bound(low, &between.low),
+        high: bound(high, &between.high),
+    })
+}
+
+fn among(list: &InList, unit: ArrowUnit, zone: Zone) -> Expr {
+    let item = |item: &Expr| match read(item, unit, zone) {
+        Some(moment) if moment.exact => stamp(moment.floor, unit),
+        _ => item.clone(),
+    };
+    Expr::InList(InList { expr: list.expr.clone(), list: list.list.iter().map(item).collect(), negated: list.negated })
 }
 
 /// The unit of an expression that is a timestamp without zone, and no constant.
 fn unit_of(expr: &Expr, schema: &DFSchema) -> Option<ArrowUnit> {
-    if matches!(expr, Expr::Literal(..)) {
+    let constant = match expr {
+        Expr::Cast(cast) => &cast.expr,
+        expr => expr,
+    };
+    if matches!(constant, Expr::Literal(..)) {
         return None;
     }
     match expr.get_type(schema) {
@@ -74,34 +106,47 @@ fn unit_of(expr: &Expr, schema: &DFSchema) -> Option<ArrowUnit> {
     }
 }
 
-/// A constant as a timestamp; `None` for anything else, text that is none included.
-fn read(expr: &Expr, unit: ArrowUnit, zone: Zone) -> Option<Expr> {
-    let Expr::Literal(value, metadata) = expr else { return None };
-    let stamp = match value {
-        ScalarValue::Int64(Some(count)) => stamp(*count, unit),
-        _ => {
-            let text = value.try_as_str()??;
-            // Finer digits than the column's keep their meaning.
-            match parse_timestamp(text, TimeUnit::Nanosecond, zone) {
-                Ok(nanos) if TimeUnit::Nanosecond.convert(nanos, model_unit(unit))?.checked_mul(per_tick(unit)) != Some(nanos) => {
-                    stamp(nanos, ArrowUnit::Nanosecond)
-                }
-                _ => stamp(parse_timestamp(text, model_unit(unit), zone).ok()?, unit),
-            }
-        }
+/// A point in time on a column's ticks.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// The last tick not after it.
+    floor: i64,
+    /// Whether it is on that tick.
+    exact: bool,
+}
+
+/// A constant as a moment; `None` for anything else, text that is no timestamp included.
+fn read(expr: &Expr, unit: ArrowUnit, zone: Zone) -> Option<Moment> {
+    let value = match expr {
+        Expr::Literal(value, _) => value,
+        // TIMESTAMP '..'
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(_, None)) => match &*cast.expr {
+            Expr::Literal(value, _) if value.data_type().is_string() => value,
+            _ => return None,
+        },
+        _ => return None,
     };
-    Some(Expr::Literal(stamp, metadata.clone()))
+    if let ScalarValue::Int64(Some(count)) = value {
+        return Some(Moment { floor: *count, exact: true });
+    }
+    let text = value.try_as_str()??;
+    let floor = parse_timestamp(text, model_unit(unit), zone).ok()?;
+    let nanos = parse_timestamp(text, TimeUnit::Nanosecond, zone).ok();
+    // Beyond the range of nanoseconds nobody writes finer digits.
+    let exact = nanos.is_none_or(|nanos| floor.checked_mul(per_tick(unit)) == Some(nanos));
+    Some(Moment { floor, exact })
 }
 
 fn per_tick(unit: ArrowUnit) -> i64 {
     1_000_000_000 / model_unit(unit).per_second()
 }
 
-fn stamp(count: i64, unit: ArrowUnit) -> ScalarValue {
-    match unit {
+fn stamp(count: i64, unit: ArrowUnit) -> Expr {
+    let value = match unit {
         ArrowUnit::Second => ScalarValue::TimestampSecond(Some(count), None),
         ArrowUnit::Millisecond => ScalarValue::TimestampMillisecond(Some(count), None),
         ArrowUnit::Microsecond => ScalarValue::TimestampMicrosecond(Some(count), None),
         ArrowUnit::Nanosecond => ScalarValue::TimestampNanosecond(Some(count), None),
-    }
+    };
+    Expr::Literal(value, None)
 }

@@ -55,11 +55,11 @@ impl Conductor {
         table: &Table,
         view: &Arc<View>,
     ) -> Result<Option<Predicate>> {
-        let state = self.state(scope, view);
+        let mut state = self.state(scope, view);
         let name = full_name(scope, delete.table.clone());
         let quoted = |text: String| Ident::with_quote('"', text);
         let from = ObjectName::from(vec![quoted(name.database), quoted(name.table)]);
-        let logical = logical_plan(&state, select_all(&from, condition.clone())?).await?;
+        let logical = logical_plan(&mut state, select_all(&from, condition.clone())?, scope, view).await?;
         let logical = state.optimize(&bind(logical, scope)?).map_err(from_datafusion)?;
         match strip(&logical) {
             LogicalPlan::EmptyRelation(_) => Ok(None),

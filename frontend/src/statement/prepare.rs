@@ -19,10 +19,10 @@ use crate::language::sql::{Insert, InsertSource, Statement};
 impl Conductor {
     pub(super) async fn prepare_one(&self, scope: &Scope, statement: Statement) -> Result<Prepared> {
         let view = self.feed.view();
-        let state = self.state(scope, &view);
+        let mut state = self.state(scope, &view);
         match statement {
             Statement::Query(query) => {
-                let plan = logical_plan(&state, *query).await?;
+                let plan = logical_plan(&mut state, *query, scope, &view).await?;
                 let schema = std::sync::Arc::new(plan.schema().as_arrow().clone());
                 Ok(Prepared { params: parameter_types(&plan)?, schema: Some(schema) })
             }
@@ -32,7 +32,7 @@ impl Conductor {
                 let name = full_name(scope, delete.table);
                 let quoted = |text: String| ast::Ident::with_quote('"', text);
                 let from = ast::ObjectName::from(vec![quoted(name.database), quoted(name.table)]);
-                let plan = logical_plan(&state, select_all(&from, condition)?).await?;
+                let plan = logical_plan(&mut state, select_all(&from, condition)?, scope, &view).await?;
                 Ok(Prepared { params: parameter_types(&plan)?, schema: None })
             }
             // These answer at once and change nothing, so their shape is found by asking.
@@ -43,7 +43,7 @@ impl Conductor {
                 }
             }
             Statement::Explain { query, .. } => {
-                logical_plan(&state, *query).await?;
+                logical_plan(&mut state, *query, scope, &view).await?;
                 Ok(Prepared { params: Vec::new(), schema: Some(super::query::plans_schema()) })
             }
             _ => Ok(no_rows()),
@@ -56,7 +56,7 @@ impl Conductor {
         let columns = target_columns(&table, &insert.columns)?;
         let params = match insert.source {
             InsertSource::Query(query) => {
-                let plan = logical_plan(&self.state(scope, &view), *query).await?;
+                let plan = logical_plan(&mut self.state(scope, &view), *query, scope, &view).await?;
                 parameter_types(&plan)?
             }
             InsertSource::Values(rows) => {

@@ -23,6 +23,7 @@ use varve_query::error::from_datafusion;
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
 use super::{Conductor, Scope};
+use crate::catalog::adapt;
 use crate::cluster::{View, with_routes};
 use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream};
 
@@ -58,8 +59,8 @@ impl Conductor {
     }
 
     pub(super) async fn plan(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Planned> {
-        let state = self.state(scope, &view);
-        let logical = logical_plan(&state, query).await?;
+        let mut state = self.state(scope, &view);
+        let logical = logical_plan(&mut state, query, scope, &view).await?;
         let logical = bind(logical, scope)?;
         let timer = StageTimer::start(Stage::Plan);
         let logical = state.optimize(&logical).map_err(from_datafusion)?;
@@ -124,7 +125,13 @@ fn plans(rows: &[(&str, String)]) -> Output {
 }
 
 /// SQL to a logical plan.
-pub(super) async fn logical_plan(state: &SessionState, query: ast::Query) -> Result<LogicalPlan> {
+pub(super) async fn logical_plan(
+    state: &mut SessionState,
+    mut query: ast::Query,
+    scope: &Scope,
+    view: &View,
+) -> Result<LogicalPlan> {
+    adapt(&mut query, &scope.session, view, state)?;
     let statement = PlannerStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
     state.statement_to_plan(statement).await.map_err(from_datafusion)
 }

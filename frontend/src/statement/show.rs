@@ -13,13 +13,12 @@ use varve_protocol::output::Output;
 use varve_query::error::from_datafusion;
 
 use super::{Conductor, Scope};
-use crate::language::sql::{Name, Show, ShowFilter, describe_type, sql_type};
+use crate::catalog::types::{default_text, describe_type, sql_type, ttl_text};
+use crate::language::sql::{Name, Show, ShowFilter};
 
 mod create;
 mod filter;
 mod variable;
-
-pub(super) use create::default_text;
 
 /// An answer of texts: column names and rows.
 struct Sheet {
@@ -116,7 +115,7 @@ impl Conductor {
         names.sort_unstable();
         for name in names {
             let options = view.databases.get(&name).and_then(|database| database.info.ttl);
-            let options = options.map_or(String::new(), |ttl| format!("'ttl'='{}'\n", create::ttl_text(ttl)));
+            let options = options.map_or(String::new(), |ttl| format!("'ttl'='{}'\n", ttl_text(ttl)));
             sheet.push(if full { vec![text(name), text(options)] } else { vec![text(name)] });
         }
         sheet

@@ -7,6 +7,8 @@ use varve_model::value::Value;
 use varve_model::{Error, Reason, Result};
 use varve_query::zone::{Zone, parse_timestamp};
 
+use crate::catalog::types::describe_type;
+
 
 /// A constant as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +110,7 @@ pub(crate) fn convert(literal: &Literal, logical: LogicalType, zone: Zone) -> Re
             Literal::Bool(value) => value.to_string(),
             other => format!("{other:?}"),
         };
-        Error::invalid(format!("{shown} does not fit type {}", super::describe_type(logical)))
+        Error::invalid(format!("{shown} does not fit type {}", describe_type(logical)))
             .with_reason(Reason::BadValue)
     };
     let value = match (literal, logical) {

@@ -1,0 +1,172 @@
+use varve_model::schema::{ColumnDefault, ColumnRole, LogicalType};
+use varve_model::table::{MergeMode, Ttl};
+use varve_model::time::TimeUnit;
+use varve_model::value::Value;
+use varve_model::{Error, Reason};
+use varve_query::zone::Zone;
+
+use super::*;
+
+fn one(text: &str) -> Statement {
+    let mut statements = parse(text, &Zone::parse("UTC").unwrap()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(statements.len(), 1, "{text}");
+    statements.remove(0)
+}
+
+fn error(text: &str) -> Error {
+    match parse(text, &Zone::parse("UTC").unwrap()) {
+        Err(error) => error,
+        Ok(statements) => panic!("{text} parsed as {statements:?}"),
+    }
+}
+
+fn table(text: &str) -> CreateTable {
+    match one(text) {
+        Statement::CreateTable(create) => *create,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn create_table_takes_keys_inline_and_as_constraints() {
+    let inline = table("create table T (Host string primary key, ts timestamp(3) time index, \"V\" double,)");
+    let listed = table("CREATE TABLE t (host STRING, ts TIMESTAMP, \"V\" DOUBLE, TIME INDEX (ts), PRIMARY KEY (host))");
+    assert_eq!(inline, listed, "names fold to lower case unless quoted");
+    let roles = listed.columns.iter().map(|column| column.role).collect::<Vec<_>>();
+    assert_eq!(roles, [ColumnRole::Tag, ColumnRole::TimeIndex, ColumnRole::Field]);
+    assert_eq!(listed.columns[2].name, "V");
+}
+
+#[test]
+fn every_type_name_has_its_logical_type() {
+    let cases = [
+        ("INT", LogicalType::Int32),
+        ("int8", LogicalType::Int64),
+        ("int2", LogicalType::Int16),
+        ("TINYINT", LogicalType::Int8),
+        ("INT UNSIGNED", LogicalType::UInt32),
+        ("BIGINT UNSIGNED", LogicalType::UInt64),
+        ("uint8", LogicalType::UInt8),
+        ("uint64", LogicalType::UInt64),
+        ("float", LogicalType::Float32),
+        ("float4", LogicalType::Float32),
+        ("FLOAT64", LogicalType::Float64),
+        ("DOUBLE PRECISION", LogicalType::Float64),
+        ("VARCHAR(20)", LogicalType::String),
+        ("TEXT", LogicalType::String),
+        ("varbinary", LogicalType::Binary),
+        ("BYTEA", LogicalType::Binary),
+        ("JSON", LogicalType::Json),
+        ("date", LogicalType::Date),
+        ("datetime", LogicalType::Timestamp(TimeUnit::Microsecond)),
+        ("timestamp", LogicalType::Timestamp(TimeUnit::Millisecond)),
+        ("TIMESTAMP(9)", LogicalType::Timestamp(TimeUnit::Nanosecond)),
+        ("TimestampSecond", LogicalType::Timestamp(TimeUnit::Second)),
+        ("timestamp_us", LogicalType::Timestamp(TimeUnit::Microsecond)),
+        ("BOOLEAN", LogicalType::Boolean),
+    ];
+    for (name, logical) in cases {
+        let create = table(&format!("CREATE TABLE t (v {name}, ts TIMESTAMP TIME INDEX)"));
+        assert_eq!(create.columns[0].logical, logical, "{name}");
+    }
+    for name in ["DECIMAL(10, 2)", "UUID", "TIMESTAMP(4)", "INTERVAL", "vector(3)"] {
+        let error = error(&format!("CREATE TABLE t (v {name}, ts TIMESTAMP TIME INDEX)"));
+        assert_eq!(error.reason(), Reason::Unsupported, "{name}");
+    }
+}
+
+#[test]
+fn options_defaults_and_comments_are_understood() {
+    let create = table(
+        "CREATE TABLE IF NOT EXISTS db.t (a INT DEFAULT -3 COMMENT 'x', b TIMESTAMP DEFAULT '1970-01-02 00:00:00+00:00',
+         c STRING NOT NULL DEFAULT 'it''s' SKIPPING INDEX WITH (type = 'BLOOM', granularity = 10), d INT DEFAULT NULL,
+         ts TIMESTAMP DEFAULT current_timestamp TIME INDEX) ENGINE = mito
+         WITH (ttl = '7d', append_mode = 'true', regions = 4, 'compaction.type' = 'twcs', comment = 'c')",
+    );
+    assert_eq!(create.name, Name { database: Some("db".into()), table: "t".into() });
+    assert_eq!((create.regions, create.options.merge_mode), (Some(4), MergeMode::Append));
+    assert_eq!(create.options.ttl, Some(Ttl::For(std::time::Duration::from_secs(7 * 86_400))));
+    let defaults = create.columns.iter().map(|column| column.default.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        defaults,
+        [
+            Some(ColumnDefault::Value(Value::I64(-3))),
+            Some(ColumnDefault::Value(Value::I64(86_400_000))),
+            Some(ColumnDefault::Value(Value::String("it's".into()))),
+            None,
+            Some(ColumnDefault::CurrentTimestamp)
+        ]
+    );
+    assert_eq!(create.columns[0].comment.as_deref(), Some("x"));
+}
+
+#[test]
+fn wrong_definitions_say_why() {
+    let cases = [
+        ("CREATE TABLE t (v DOUBLE)", "exactly one TIME INDEX"),
+        ("CREATE TABLE t (a TIMESTAMP TIME INDEX, b TIMESTAMP TIME INDEX)", "exactly one TIME INDEX"),
+        ("CREATE TABLE t (a STRING PRIMARY KEY, b STRING PRIMARY KEY, ts TIMESTAMP TIME INDEX)", "one column only"),
+        ("CREATE TABLE t (ts TIMESTAMP TIME INDEX, PRIMARY KEY (ts))", "TIME INDEX and cannot"),
+        ("CREATE TABLE t (ts TIMESTAMP TIME INDEX, PRIMARY KEY (x))", "'x' of the key does not exist"),
+        ("CREATE TABLE t (ts TIMESTAMP TIME INDEX) WITH (foo = 1)", "unrecognized table option 'foo'"),
+        ("CREATE TABLE t (ts TIMESTAMP TIME INDEX) WITH (ttl = 'soon')", "invalid ttl"),
+        ("CREATE TABLE t (ts TIMESTAMP TIME INDEX) WITH (append_mode = 'true', merge_mode = 'last_row')", "exclude"),
+        ("CREATE TABLE t (a INT, ts TIMESTAMP TIME INDEX) PARTITION ON COLUMNS (a) (a < 1)", "PARTITION ON COLUMNS"),
+        ("CREATE TABLE t (ts TIMESTAMP DEFAULT now TIME INDEX)", "no constant"),
+        ("CREATE TABLE t (a INT DEFAULT 'x', ts TIMESTAMP TIME INDEX)", "'x' does not fit"),
+        ("CREATE VIEW v AS SELECT 1", "CREATE VIEW is not supported"),
+        ("ALTER TABLE t MODIFY COLUMN a BIGINT", "MODIFY is not supported"),
+        ("ALTER TABLE t ADD COLUMN a INT FIRST", "FIRST or AFTER"),
+        ("ALTER TABLE t ADD COLUMN a INT NOT NULL", "no default"),
+        ("SELECT 1 SELECT 2", "end of statement"),
+        ("DROP VIEW v", "DROP VIEW is not supported"),
+        ("ADMIN migrate_region('x')", "ADMIN migrate_region is not supported"),
+        ("DELETE FROM a, b", "several tables"),
+    ];
+    for (text, why) in cases {
+        let error = error(text);
+        assert!(error.message().contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_text_holds_many_statements_and_blanks_between_them() {
+    let zone = Zone::parse("UTC").unwrap();
+    assert_eq!(parse(" ;; SELECT 1 ;; -- nothing\n SELECT 2; ", &zone).unwrap().len(), 2);
+    assert_eq!(parse("", &zone).unwrap(), []);
+    assert_eq!(parse("/* only a comment */", &zone).unwrap(), []);
+}
+
+#[test]
+fn no_text_overflows_the_stack_or_panics() {
+    let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    assert_eq!(error(&deep).reason(), Reason::Syntax);
+    let huge = "x".repeat(varve_model::limits::SQL_TEXT_BYTES_MAX + 1);
+    assert_eq!(error(&huge).reason(), Reason::TooLarge);
+    for text in ["'", "CREATE", "CREATE TABLE", "CREATE TABLE t (", "INSERT INTO", "SHOW", "SET", "ALTER TABLE t",
+        "ADMIN x(", "DELETE", "DROP", "EXPLAIN", "\0", "SELECT $$", "INSERT INTO t VALUES (", "USE", "DESC"]
+    {
+        let _ = parse(text, &Zone::parse("UTC").unwrap());
+    }
+}
+
+#[test]
+fn statements_of_clients_are_recognised() {
+    assert_eq!(one("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), Statement::Set(Setting::Ignored));
+    assert_eq!(one("SET @@session.autocommit = 1"), Statement::Set(Setting::Ignored));
+    assert_eq!(one("set timezone = 'UTC'"), Statement::Set(Setting::TimeZone("UTC".into())));
+    assert_eq!(one("SET search_path TO db, public"), Statement::Set(Setting::Database("db".into())));
+    assert_eq!(one("START TRANSACTION READ ONLY"), Statement::Transaction("START TRANSACTION"));
+    assert_eq!(one("ROLLBACK TO SAVEPOINT x"), Statement::Transaction("ROLLBACK"));
+    let show = |text: &str| match one(text) {
+        Statement::Show(show) => show,
+        other => panic!("{text}: {other:?}"),
+    };
+    let named = |name: &str| Show::Variables { name: Some(name.into()), filter: ShowFilter::All };
+    assert_eq!(show("SHOW TRANSACTION ISOLATION LEVEL"), named("transaction_isolation"));
+    assert_eq!(show("SHOW search_path"), named("search_path"));
+    assert_eq!(
+        show("SHOW FULL TABLES IN db LIKE 'a%'"),
+        Show::Tables { full: true, database: Some("db".into()), filter: ShowFilter::Like("a%".into()) }
+    );
+}

@@ -1,4 +1,4 @@
-//! Names of types: what may be written, and what SHOW and DESC print.
+//! Names of types that may be written.
 
 use datafusion::sql::sqlparser::ast::DataType;
 use varve_model::schema::LogicalType;
@@ -64,54 +64,4 @@ fn unit(precision: u64, written: &DataType) -> Result<TimeUnit> {
 
 fn unsupported(written: &DataType) -> Error {
     Error::unsupported(format!("type {written} is not supported"))
-}
-
-/// The type as CREATE TABLE takes it.
-pub(crate) fn sql_type(logical: LogicalType) -> &'static str {
-    match logical {
-        LogicalType::Boolean => "BOOLEAN",
-        LogicalType::Int8 => "TINYINT",
-        LogicalType::Int16 => "SMALLINT",
-        LogicalType::Int32 => "INT",
-        LogicalType::Int64 => "BIGINT",
-        LogicalType::UInt8 => "TINYINT UNSIGNED",
-        LogicalType::UInt16 => "SMALLINT UNSIGNED",
-        LogicalType::UInt32 => "INT UNSIGNED",
-        LogicalType::UInt64 => "BIGINT UNSIGNED",
-        LogicalType::Float32 => "FLOAT",
-        LogicalType::Float64 => "DOUBLE",
-        LogicalType::String => "STRING",
-        LogicalType::Json => "JSON",
-        LogicalType::Binary => "VARBINARY",
-        LogicalType::Date => "DATE",
-        LogicalType::Timestamp(TimeUnit::Second) => "TIMESTAMP(0)",
-        LogicalType::Timestamp(TimeUnit::Millisecond) => "TIMESTAMP(3)",
-        LogicalType::Timestamp(TimeUnit::Microsecond) => "TIMESTAMP(6)",
-        LogicalType::Timestamp(TimeUnit::Nanosecond) => "TIMESTAMP(9)",
-    }
-}
-
-/// The type as DESC prints it.
-pub(crate) fn describe_type(logical: LogicalType) -> &'static str {
-    match logical {
-        LogicalType::Boolean => "Boolean",
-        LogicalType::Int8 => "Int8",
-        LogicalType::Int16 => "Int16",
-        LogicalType::Int32 => "Int32",
-        LogicalType::Int64 => "Int64",
-        LogicalType::UInt8 => "UInt8",
-        LogicalType::UInt16 => "UInt16",
-        LogicalType::UInt32 => "UInt32",
-        LogicalType::UInt64 => "UInt64",
-        LogicalType::Float32 => "Float32",
-        LogicalType::Float64 => "Float64",
-        LogicalType::String => "String",
-        LogicalType::Json => "Json",
-        LogicalType::Binary => "Binary",
-        LogicalType::Date => "Date",
-        LogicalType::Timestamp(TimeUnit::Second) => "TimestampSecond",
-        LogicalType::Timestamp(TimeUnit::Millisecond) => "TimestampMillisecond",
-        LogicalType::Timestamp(TimeUnit::Microsecond) => "TimestampMicrosecond",
-        LogicalType::Timestamp(TimeUnit::Nanosecond) => "TimestampNanosecond",
-    }
 }

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use chrono::DateTime;
 use varve_model::schema::{Column, ColumnDefault, LogicalType};
-use varve_model::table::{DatabaseInfo, MergeMode, Ttl};
+use varve_model::table::{DatabaseInfo, MergeMode};
 use varve_model::value::Value;
 
+use crate::catalog::types::{default_text, sql_type, ttl_text};
 use crate::cluster::Table;
-use crate::language::sql::sql_type;
 
 /// A table's statement, as GreptimeDB prints it.
 pub(super) fn table_text(table: &Table) -> String {
@@ -75,41 +74,6 @@ pub(super) fn database_text(database: &DatabaseInfo) -> String {
         let _ = write!(text, "\nWITH(\n  ttl = '{}'\n)", ttl_text(ttl));
     }
     text
-}
-
-/// A ttl as it is written.
-pub(super) fn ttl_text(ttl: Ttl) -> String {
-    match ttl {
-        Ttl::Forever => "forever".to_owned(),
-        Ttl::For(duration) => humantime::format_duration(duration).to_string(),
-    }
-}
-
-/// A default as DESC shows it.
-pub(in crate::statement) fn default_text(default: &ColumnDefault, logical: LogicalType) -> String {
-    let value = match default {
-        ColumnDefault::CurrentTimestamp => return "current_timestamp()".to_owned(),
-        ColumnDefault::Value(value) => value,
-    };
-    match (value, logical) {
-        (Value::I64(count), LogicalType::Timestamp(unit)) => timestamp_text(*count, unit.per_second()),
-        (Value::I64(days), LogicalType::Date) => DateTime::from_timestamp(days.saturating_mul(86_400), 0)
-            .map_or_else(|| days.to_string(), |day| day.format("%Y-%m-%d").to_string()),
-        (Value::I64(value), _) => value.to_string(),
-        (Value::U64(value), _) => value.to_string(),
-        (Value::F64(value), _) => format!("{value:?}"),
-        (Value::Bool(value), _) => value.to_string(),
-        (Value::String(text), _) => text.clone(),
-        (Value::Binary(bytes), _) => String::from_utf8_lossy(bytes).into_owned(),
-        (Value::Null, _) => "NULL".to_owned(),
-    }
-}
-
-fn timestamp_text(count: i64, per_second: i64) -> String {
-    let (seconds, rest) = (count.div_euclid(per_second), count.rem_euclid(per_second));
-    let nanos = (rest * (1_000_000_000 / per_second)) as u32;
-    DateTime::from_timestamp(seconds, nanos)
-        .map_or_else(|| count.to_string(), |moment| moment.format("%Y-%m-%d %H:%M:%S%.f%z").to_string())
 }
 
 fn quoted(name: &str) -> String {

@@ -1,0 +1,165 @@
+//! Tables that describe: made from the view when a query names them.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use datafusion::datasource::MemTable;
+
+use super::{information_schema, pg_catalog};
+use crate::cluster::View;
+
+/// What a column of a describing table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Int,
+    Bool,
+    /// A list of texts; only ever NULL here.
+    Texts,
+}
+
+/// One value of a describing table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    Null,
+    Text(String),
+    Int(i64),
+    Bool(bool),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+/// Columns of a describing table.
+pub(super) type Columns = &'static [(&'static str, Kind)];
+
+/// A describing table with its rows.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    columns: Columns,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Sheet {
+    pub(super) fn new(columns: Columns) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Appends a row with one cell per column.
+    pub(super) fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len());
+        self.rows.push(row);
+    }
+
+    fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        let field = |(name, kind): &(&str, Kind)| {
+            let data_type = match kind {
+                Kind::Text => DataType::Utf8,
+                Kind::Int => DataType::Int64,
+                Kind::Bool => DataType::Boolean,
+                Kind::Texts => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+            };
+            Field::new(*name, data_type, true)
+        };
+        let schema = Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()));
+        let arrays = self.columns.iter().enumerate().map(|(at, (_, kind))| self.array(at, *kind)).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+        Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+    }
+
+    fn array(&self, at: usize, kind: Kind) -> ArrayRef {
+        let cells = self.rows.iter().map(|row| &row[at]);
+        match kind {
+            Kind::Text => {
+                let mut builder = StringBuilder::new();
+                cells.for_each(|cell| builder.append_option(if let Cell::Text(text) = cell { Some(text) } else { None }));
+                Arc::new(builder.finish())
+            }
+            Kind::Int => {
+                let mut builder = Int64Builder::new();
+                cells.for_each(|cell| builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None }));
+                Arc::new(builder.finish())
+            }
+            Kind::Bool => {
+                let mut builder = BooleanBuilder::new();
+                cells.for_each(|cell| builder.append_option(if let Cell::Bool(value) = cell { Some(*value) } else { None }));
+                Arc::new(builder.finish())
+            }
+            Kind::Texts => {
+                let mut builder = ListBuilder::new(StringBuilder::new());
+                cells.for_each(|_| builder.append_null());
+                Arc::new(builder.finish())
+            }
+        }
+    }
+}
+
+/// How a describing table is made: its name, columns, and rows from the view for a session.
+pub(super) type Maker = (&'static str, fn(&View, &str) -> Sheet);
+
+/// The describing databases.
+pub(super) fn makers(database: &str) -> Option<&'static [Maker]> {
+    match database {
+        "information_schema" => Some(information_schema::TABLES),
+        "pg_catalog" => Some(pg_catalog::TABLES),
+        _ => None,
+    }
+}
+
+/// Names of the tables in a database that only describes; `None` for all others.
+pub(crate) fn system_tables(database: &str) -> Option<Vec<String>> {
+    let mut names = makers(database)?.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+    names.sort_unstable();
+    Some(names)
+}
+
+/// One describing database.
+#[derive(Debug)]
+pub(super) struct SystemSchema {
+    pub(super) makers: &'static [Maker],
+    pub(super) view: Arc<View>,
+    /// The session's database: what is visible without a qualifier.
+    pub(super) current: String,
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.makers.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let maker = self.makers.iter().find(|(known, _)| *known == name);
+        maker.map(|(_, make)| make(&self.view, &self.current).provider()).transpose()
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.makers.iter().any(|(known, _)| *known == name)
+    }
+}
