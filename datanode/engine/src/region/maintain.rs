@@ -34,15 +34,12 @@ impl Maintenance {
     /// Flushes one generation. False when there is none.
     async fn flush_one(&mut self, shared: &Shared) -> Result<bool> {
         failpoint!("flush.freeze.before");
-        let frozen = match &self.frozen {
-            Some(frozen) => Arc::clone(frozen),
-            None => {
-                let Some(frozen) = shared.version.freeze() else {
-                    shared.release(self.manifest.state().flushed_to);
-                    return Ok(false);
-                };
-                Arc::clone(self.frozen.insert(frozen))
-            }
+        if self.frozen.is_none() {
+            self.frozen = shared.version.freeze();
+        }
+        let Some(frozen) = self.frozen.clone() else {
+            shared.release(self.manifest.state().flushed_to);
+            return Ok(false);
         };
         failpoint!("flush.freeze.after");
         let view = shared.version.view();

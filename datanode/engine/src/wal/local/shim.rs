@@ -181,8 +181,14 @@ impl SimDisk {
 impl SimFile {
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock();
+        let used = state.files.values().map(|file| file.cached.len()).sum::<usize>();
+        let bytes_max = state.bytes_max;
         let Some(inode) = state.files.get_mut(&self.inode) else { return Ok(()) };
         let (start, end) = (offset as usize, offset as usize + bytes.len());
+        let more = end.saturating_sub(inode.cached.len());
+        if more > 0 && bytes_max.is_some_and(|max| (used + more) as u64 > max) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if inode.cached.len() < end {
             inode.cached.resize(end, 0);
         }
