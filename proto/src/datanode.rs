@@ -17,15 +17,6 @@ use varve_model::time::TimeRange;
 
 use crate::call::Call;
 
-mod client;
-mod server;
-#[cfg(test)]
-mod tests;
-
-pub use client::DatanodeClient;
-pub(crate) use server::late_routes;
-pub use server::serve_datanode;
-
 /// What a datanode does for frontends.
 #[async_trait]
 pub trait DatanodeApi: Debug + Send + Sync {

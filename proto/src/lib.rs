@@ -1,15 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 pub mod call;
-mod client;
 mod convert;
 pub mod datanode;
 mod flight;
+pub mod grpc;
 pub mod metasrv;
-mod server;
 pub mod status;
-
-pub use server::{MESSAGE_BYTES_MAX, Services};
 
 /// What the build script made of varve/v1/*.proto.
 mod wire {

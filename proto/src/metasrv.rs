@@ -19,13 +19,6 @@ use varve_model::{Error, Result};
 
 use crate::call::Call;
 
-mod client;
-mod server;
-
-pub use client::MetasrvClient;
-pub(crate) use server::add_routes;
-pub use server::serve_metasrv;
-
 /// A stream that metasrv or a datanode keeps open.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 

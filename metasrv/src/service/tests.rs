@@ -10,9 +10,9 @@ use varve_model::region::RouteState;
 use varve_model::schema::{LogicalType, NewColumn};
 use varve_model::table::{TableInfo, TableOptions, Ttl};
 use varve_model::time::TimeUnit;
+use varve_proto::grpc::{MetasrvClient, serve_metasrv};
 use varve_proto::metasrv::{
-    Catalog, Change as NewsChange, CreateTable, MetasrvClient, OrderKind, RegionAction, TableChange, TableName,
-    serve_metasrv,
+    Catalog, Change as NewsChange, CreateTable, OrderKind, RegionAction, TableChange, TableName,
 };
 use varve_service::clock::{ManualClock, SystemClock};
 use varve_service::task::Blocking;

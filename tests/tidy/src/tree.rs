@@ -18,7 +18,9 @@ impl Source {
         self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
             || self.path.starts_with("tests/")
-            || self.path.contains("/benches/")
+            || self.path.contains("/src/fake")
+            || self.path.contains("/src/mock")
+            || self.path.starts_with("benches/")
     }
 
     /// Lines that are neither blank nor comment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use varve_model::{Error, Reason, Result};
 
-use crate::server::{KEEPALIVE, KEEPALIVE_TIMEOUT};
+use super::listen::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -14,7 +14,7 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// A connection that is made when it is first needed. Errors: `InvalidRequest`.
-pub(crate) fn connect(address: &str) -> Result<Channel> {
+pub(super) fn connect(address: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
         Error::invalid(format!("'{address}' is no host:port")).with_reason(Reason::BadValue).with_source(error)
     })?;

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use tonic::transport::Channel;
 use varve_model::Result;
 
-use super::{DatanodeApi, DescribeRequest, Description, ScanReply, ScanTicket, WriteReply, WriteRequest};
 use crate::call::Call;
-use crate::client::connect;
 use crate::convert::{call, describe, to_json, write};
+use crate::datanode::{DatanodeApi, DescribeRequest, Description, ScanReply, ScanTicket, WriteReply, WriteRequest};
 use crate::flight;
-use crate::server::MESSAGE_BYTES_MAX;
+use crate::grpc::MESSAGE_BYTES_MAX;
+use crate::grpc::connect::connect;
 use crate::status::from_status;
 use crate::wire;
 

@@ -10,10 +10,10 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use varve_model::{Error, Result};
 
-use super::{DatanodeApi, ScanTicket};
 use crate::convert::{call, describe, from_json, missing, write};
+use crate::datanode::{DatanodeApi, ScanTicket};
 use crate::flight;
-use crate::server::{MESSAGE_BYTES_MAX, Services};
+use crate::grpc::{MESSAGE_BYTES_MAX, Services};
 use crate::status::to_status;
 use crate::wire;
 

@@ -10,8 +10,9 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use varve_model::{Error, Result};
 
-use crate::datanode::{self, DatanodeApi};
-use crate::metasrv::{self, MetasrvApi};
+use super::{datanode, metasrv};
+use crate::datanode::DatanodeApi;
+use crate::metasrv::MetasrvApi;
 
 /// Roles that one listener serves. A datanode may be added when the server runs already: it
 /// registers, over that very listener when metasrv is in its process, before it can serve.

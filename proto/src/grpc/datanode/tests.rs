@@ -6,15 +6,21 @@ use std::time::Duration;
 
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use varve_model::batch::{FieldColumn, Values, Vector};
-use varve_model::id::ColumnId;
+use varve_model::batch::{FieldColumn, RegionBatch, Values, Vector};
+use varve_model::id::{ColumnId, RegionEpoch, RegionId, SchemaVersion, Sequence};
+use varve_model::scan::{DescribeSpec, ScanSpec};
 use varve_model::series::SeriesKeys;
-use varve_model::{Error, ErrorKind};
+use varve_model::time::TimeRange;
+use varve_model::{Error, ErrorKind, Result};
 
 use super::*;
+use crate::call::Call;
+use crate::datanode::*;
 
 /// Answers from the request alone, so that both ways can be compared.
 #[derive(Debug, Default)]

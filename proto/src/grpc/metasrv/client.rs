@@ -11,11 +11,11 @@ use tonic::transport::Channel;
 use varve_model::Result;
 use varve_model::id::NodeEpoch;
 
-use super::{Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, Registration, Session};
 use crate::call::Call;
-use crate::client::connect;
 use crate::convert::{call, catalog, heartbeat, procedure};
-use crate::server::MESSAGE_BYTES_MAX;
+use crate::grpc::MESSAGE_BYTES_MAX;
+use crate::grpc::connect::connect;
+use crate::metasrv::{Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, Registration, Session};
 use crate::status::from_status;
 use crate::wire;
 

@@ -10,9 +10,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use varve_model::Result;
 
-use super::{Messages, MetasrvApi};
 use crate::convert::{call, catalog, heartbeat, procedure};
-use crate::server::{MESSAGE_BYTES_MAX, Services};
+use crate::grpc::{MESSAGE_BYTES_MAX, Services};
+use crate::metasrv::{Messages, MetasrvApi};
 use crate::status::to_status;
 use crate::wire;
 

@@ -1,0 +1,12 @@
+//! The traits over gRPC: a client that implements each, a server that calls one.
+//!
+//! A role does not know whether its callee is in its process; the tests run both.
+
+mod connect;
+mod datanode;
+mod listen;
+mod metasrv;
+
+pub use datanode::{DatanodeClient, serve_datanode};
+pub use listen::{MESSAGE_BYTES_MAX, Services};
+pub use metasrv::{MetasrvClient, serve_metasrv};
