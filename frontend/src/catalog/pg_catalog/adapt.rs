@@ -105,6 +105,9 @@ impl Adapter<'_> {
             function.name = ObjectName(vec![rest.clone()]);
         }
         let name = function.name.to_string().to_lowercase();
+        if let Some(constant) = always_empty(&name, &function) {
+            return Expr::Value(ast::Value::SingleQuotedString(constant.to_owned()).into());
+        }
         if name == "pg_get_expr"
             && let Some(first) = first_argument(&function)
         {
@@ -203,6 +206,21 @@ fn operator(parts: Vec<String>) -> BinaryOperator {
         Some("<>") => BinaryOperator::NotEq,
         Some("+") => BinaryOperator::Plus,
         _ => BinaryOperator::PGCustomBinaryOperator(parts),
+    }
+}
+
+/// Lists that are empty for every relation here: storage options, and `ARRAY(SELECT ..)` of an empty relation.
+fn always_empty(name: &str, function: &Function) -> Option<&'static str> {
+    match (name, &function.args) {
+        ("array_to_string", FunctionArguments::List(list)) => {
+            let mentions = list.args.first()?.to_string().contains("reloptions");
+            mentions.then_some("")
+        }
+        ("array", FunctionArguments::Subquery(query)) => match query.body.as_ref() {
+            SetExpr::Select(select) if joins_empty(select) => Some("{}"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
