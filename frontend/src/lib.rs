@@ -14,5 +14,5 @@ mod statement;
 
 pub use cluster::Connect;
 pub use config::FrontendConfig;
-pub use listen::{Addresses, Host, listen};
 pub use gateway::{Frontend, FrontendSetup, start};
+pub use listen::{Addresses, Host, listen};

@@ -79,9 +79,7 @@ impl ScanColumn {
     pub fn field(&self) -> Field {
         let field = Field::new(&self.name, arrow_type(self.logical), self.nullable);
         match self.logical {
-            LogicalType::Json => {
-                field.with_metadata(HashMap::from([(LOGICAL_TYPE_KEY.to_owned(), "json".to_owned())]))
-            }
+            LogicalType::Json => field.with_metadata(HashMap::from([(LOGICAL_TYPE_KEY.to_owned(), "json".to_owned())])),
             _ => field,
         }
     }

@@ -50,12 +50,7 @@ impl Sessions {
     }
 
     /// A session that plans over these catalogs.
-    pub fn planning(
-        &self,
-        catalogs: Arc<dyn CatalogProviderList>,
-        database: &str,
-        time_zone: &str,
-    ) -> SessionState {
+    pub fn planning(&self, catalogs: Arc<dyn CatalogProviderList>, database: &str, time_zone: &str) -> SessionState {
         let mut state = (*self.0).clone();
         state.register_catalog_list(catalogs);
         let options = state.config_mut().options_mut();

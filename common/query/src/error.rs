@@ -87,7 +87,8 @@ fn schema(error: &SchemaError) -> Error {
     match error {
         SchemaError::FieldNotFound { field, .. } => {
             let known = text.split_once("Valid fields are ").map(|(_, fields)| fields.trim_end_matches('.').to_owned());
-            let missing = Error::not_found(format!("column '{}' not found", field.flat_name())).with_reason(Reason::Column);
+            let missing =
+                Error::not_found(format!("column '{}' not found", field.flat_name())).with_reason(Reason::Column);
             known.map_or_else(|| copy(&missing), |known| copy(&missing).with_hint(format!("valid columns: {known}")))
         }
         _ => Error::invalid(text).with_reason(Reason::Column),

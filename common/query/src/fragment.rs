@@ -63,11 +63,12 @@ impl Fragment {
     /// Errors: `InvalidRequest`, `Internal`; errors of leaves come in the stream.
     pub fn execute(self) -> Result<(SchemaRef, BatchStream)> {
         let plan = self.plan;
-        let merged: Arc<dyn ExecutionPlan> = match (plan.output_partitioning().partition_count(), plan.output_ordering()) {
-            (1, _) => plan,
-            (_, Some(ordering)) => Arc::new(SortPreservingMergeExec::new(ordering.clone(), Arc::clone(&plan))),
-            (_, None) => Arc::new(CoalescePartitionsExec::new(plan)),
-        };
+        let merged: Arc<dyn ExecutionPlan> =
+            match (plan.output_partitioning().partition_count(), plan.output_ordering()) {
+                (1, _) => plan,
+                (_, Some(ordering)) => Arc::new(SortPreservingMergeExec::new(ordering.clone(), Arc::clone(&plan))),
+                (_, None) => Arc::new(CoalescePartitionsExec::new(plan)),
+            };
         let schema = merged.schema();
         let stream = execute_stream(merged, self.context).map_err(from_datafusion)?;
         Ok((schema, stream.map(|batch| batch.map_err(from_datafusion)).boxed()))

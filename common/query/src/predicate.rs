@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{BinaryExpr, Between, Expr, Like, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
 use varve_model::matcher::{MatchOp, Matcher, MissingTag};
 use varve_model::schema::{ColumnRole, LogicalType};
 use varve_model::time::TimeRange;

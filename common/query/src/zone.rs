@@ -38,9 +38,8 @@ impl Zone {
 ///
 /// Errors: `BadValue` for text that is no timestamp or lies outside the unit's range.
 pub fn parse_timestamp(text: &str, unit: TimeUnit, zone: Zone) -> Result<i64> {
-    let moment = string_to_datetime(&zone.0, text.trim()).map_err(|_| {
-        Error::invalid(format!("'{text}' is not a timestamp")).with_reason(Reason::BadValue)
-    })?;
+    let moment = string_to_datetime(&zone.0, text.trim())
+        .map_err(|_| Error::invalid(format!("'{text}' is not a timestamp")).with_reason(Reason::BadValue))?;
     let nanos = i128::from(moment.timestamp()) * 1_000_000_000 + i128::from(moment.timestamp_subsec_nanos());
     let per_unit = i128::from(1_000_000_000 / unit.per_second());
     i64::try_from(nanos.div_euclid(per_unit)).map_err(|_| {

@@ -98,17 +98,23 @@ impl Sheet {
         match kind {
             Kind::Text => {
                 let mut builder = StringBuilder::new();
-                cells.for_each(|cell| builder.append_option(if let Cell::Text(text) = cell { Some(text) } else { None }));
+                cells.for_each(|cell| {
+                    builder.append_option(if let Cell::Text(text) = cell { Some(text) } else { None })
+                });
                 Arc::new(builder.finish())
             }
             Kind::Int => {
                 let mut builder = Int64Builder::new();
-                cells.for_each(|cell| builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None }));
+                cells.for_each(|cell| {
+                    builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None })
+                });
                 Arc::new(builder.finish())
             }
             Kind::Bool => {
                 let mut builder = BooleanBuilder::new();
-                cells.for_each(|cell| builder.append_option(if let Cell::Bool(value) = cell { Some(*value) } else { None }));
+                cells.for_each(|cell| {
+                    builder.append_option(if let Cell::Bool(value) = cell { Some(*value) } else { None })
+                });
                 Arc::new(builder.finish())
             }
             Kind::Texts => {

@@ -78,16 +78,17 @@ impl Table {
 impl View {
     /// The database of this name. Errors: `NotFound/Database`.
     pub(crate) fn database(&self, name: &str) -> Result<&Arc<Database>> {
-        self.databases.get(name).ok_or_else(|| {
-            Error::not_found(format!("database '{name}' not found")).with_reason(Reason::Database)
-        })
+        self.databases
+            .get(name)
+            .ok_or_else(|| Error::not_found(format!("database '{name}' not found")).with_reason(Reason::Database))
     }
 
     /// The table of this name. Errors: `NotFound` of the database or table.
     pub(crate) fn table(&self, database: &str, table: &str) -> Result<&Arc<Table>> {
-        self.database(database)?.tables.get(table).ok_or_else(|| {
-            Error::not_found(format!("table '{database}.{table}' not found")).with_reason(Reason::Table)
-        })
+        self.database(database)?
+            .tables
+            .get(table)
+            .ok_or_else(|| Error::not_found(format!("table '{database}.{table}' not found")).with_reason(Reason::Table))
     }
 
     /// The table of this id.

@@ -95,7 +95,11 @@ pub(crate) fn vector_of_array(array: &ArrayRef, column: &Column) -> Result<Vecto
     };
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     let to = |array: &ArrayRef, to: &DataType| -> Result<ArrayRef> {
-        if array.data_type() == to { Ok(Arc::clone(array)) } else { cast_with_options(array, to, &strict).map_err(misfit) }
+        if array.data_type() == to {
+            Ok(Arc::clone(array))
+        } else {
+            cast_with_options(array, to, &strict).map_err(misfit)
+        }
     };
     // First to what users see, which checks the range, then to what is stored.
     let logical = to(array, &arrow_type(column.logical))?;
@@ -120,7 +124,9 @@ pub(crate) fn vector_of_array(array: &ArrayRef, column: &Column) -> Result<Vecto
             let values = array.as_primitive::<UInt64Type>();
             Values::U64(rows.map(|row| Some(row).filter(valid).map_or(0, |row| values.value(row))).collect())
         }
-        StoredType::Bool => Values::Bool(rows.map(|row| array.is_valid(row) && array.as_boolean().value(row)).collect()),
+        StoredType::Bool => {
+            Values::Bool(rows.map(|row| array.is_valid(row) && array.as_boolean().value(row)).collect())
+        }
         StoredType::String => Values::String(bytes(array.len(), text)),
         StoredType::Json => Values::Json(bytes(array.len(), text)),
         StoredType::Binary => Values::Binary(bytes(array.len(), |row| {

@@ -165,13 +165,19 @@ impl Resolver {
         fields.sort_unstable_by_key(|field| field.column);
         let kept = refusals.kept();
         let resolved = match kept {
-            None => {
-                Some(ResolvedRows { table: Arc::clone(table), keys: rows.keys, series: rows.series, ts: rows.ts, fields, token })
-            }
+            None => Some(ResolvedRows {
+                table: Arc::clone(table),
+                keys: rows.keys,
+                series: rows.series,
+                ts: rows.ts,
+                fields,
+                token,
+            }),
             Some(kept) if kept.is_empty() => None,
             Some(kept) => {
                 let (keys, series) = reslot(&rows.keys, &rows.series, &kept);
-                let gather = |field: FieldColumn| FieldColumn { column: field.column, vector: field.vector.gather(&kept) };
+                let gather =
+                    |field: FieldColumn| FieldColumn { column: field.column, vector: field.vector.gather(&kept) };
                 Some(ResolvedRows {
                     table: Arc::clone(table),
                     keys,
@@ -193,7 +199,8 @@ impl Resolver {
                 match rows.unit.convert(rows.ts[row], unit) {
                     Some(ts) => rows.ts[row] = ts,
                     None => {
-                        let text = format!("timestamp {} lies outside the range of table '{}'", rows.ts[row], rows.table);
+                        let text =
+                            format!("timestamp {} lies outside the range of table '{}'", rows.ts[row], rows.table);
                         refusals.add(rows, row, || RefusedCause::Rule(text));
                     }
                 }
@@ -215,7 +222,8 @@ impl Resolver {
                 refusals.add(rows, row, || RefusedCause::Expired);
             } else if ts > newest {
                 let hours = FUTURE_MAX.as_secs() / 3600;
-                refusals.add(rows, row, || RefusedCause::Rule(format!("timestamp {ts} lies more than {hours} h ahead")));
+                refusals
+                    .add(rows, row, || RefusedCause::Rule(format!("timestamp {ts} lies more than {hours} h ahead")));
             }
         }
     }
@@ -274,7 +282,8 @@ fn complete(rows: &TableRows, table: &Table, fields: &mut Vec<FieldColumn>, refu
                         fields.push(FieldColumn { column: column.id, vector });
                     }
                     (Some(at), _) if !column.nullable => {
-                        let absent = (0..rows.len()).filter(|&row| !fields[at].vector.is_valid(row)).collect::<Vec<_>>();
+                        let absent =
+                            (0..rows.len()).filter(|&row| !fields[at].vector.is_valid(row)).collect::<Vec<_>>();
                         absent.into_iter().for_each(|row| refusals.add(rows, row, rule));
                     }
                     (Some(_), _) => {}

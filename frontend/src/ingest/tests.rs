@@ -76,7 +76,8 @@ async fn tables_and_columns_appear_by_themselves() {
 async fn conflicting_rows_are_refused_and_the_others_kept() {
     let cluster = Cluster::start(1).await;
     write(&cluster, vec![rows(&["a"], &[NOW_S], "usage", &[1.0])]).await.unwrap();
-    let mut mixed = with_ints(rows(&["a", "b"], &[NOW_S + 1, NOW_S + 2], "usage", &[2.0, 0.0]), "usage", &[None, Some(5)]);
+    let mut mixed =
+        with_ints(rows(&["a", "b"], &[NOW_S + 1, NOW_S + 2], "usage", &[2.0, 0.0]), "usage", &[None, Some(5)]);
     mixed.fields[0].vector = {
         let mut vector = Vector { values: Values::F64(vec![2.0]), validity: None };
         vector.extend_null(1);
@@ -126,7 +127,9 @@ async fn tag_and_field_are_one_name_space() {
 #[tokio::test]
 async fn timestamps_are_converted_and_checked() {
     let cluster = Cluster::start(1).await;
-    cluster.exec("CREATE TABLE m (host STRING PRIMARY KEY, at TIMESTAMP(3) TIME INDEX, usage DOUBLE) WITH (ttl = '1d')").await;
+    cluster
+        .exec("CREATE TABLE m (host STRING PRIMARY KEY, at TIMESTAMP(3) TIME INDEX, usage DOUBLE) WITH (ttl = '1d')")
+        .await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
     let ts = [now, now - 90_000, now + 100_000, i64::MAX, i64::MIN];
     let written = write(&cluster, vec![rows(&["a"; 5], &ts, "usage", &[1.0; 5])]).await.unwrap();
@@ -184,14 +187,18 @@ async fn an_unknown_database_is_an_error_of_the_whole_request() {
 #[tokio::test]
 async fn rows_go_to_the_region_of_their_series() {
     let cluster = Cluster::start(3).await;
-    cluster.exec("CREATE TABLE m (host STRING PRIMARY KEY, time TIMESTAMP(9) TIME INDEX, usage DOUBLE) WITH (regions = 6)").await;
+    cluster
+        .exec("CREATE TABLE m (host STRING PRIMARY KEY, time TIMESTAMP(9) TIME INDEX, usage DOUBLE) WITH (regions = 6)")
+        .await;
     let hosts = (0..60).map(|at| format!("h{}", at % 20)).collect::<Vec<_>>();
     let hosts = hosts.iter().map(String::as_str).collect::<Vec<_>>();
     let ts = (0..60).map(|at| NOW_S + at).collect::<Vec<_>>();
     let values = (0..60).map(|at| at as f64).collect::<Vec<_>>();
     assert_eq!(write(&cluster, vec![rows(&hosts, &ts, "usage", &values)]).await.unwrap().rows, 60);
     let mut seen = std::collections::BTreeMap::new();
-    for write in cluster.nodes.iter().flat_map(|node| node.requests.lock()[..].to_vec()).flat_map(|request| request.writes) {
+    for write in
+        cluster.nodes.iter().flat_map(|node| node.requests.lock()[..].to_vec()).flat_map(|request| request.writes)
+    {
         let RegionWrite::Insert(batch) = write else { panic!("not an insert") };
         batch.check().unwrap();
         assert!(batch.keys.len() <= batch.rows(), "only keys in use travel");
@@ -216,10 +223,14 @@ async fn large_requests_are_cut_before_routing_and_each_chunk_has_its_token() {
     }
     let tokens = |at: usize| -> Vec<Vec<Token>> {
         let request = cluster.nodes[0].requests.lock()[at].clone();
-        request.writes.into_iter().map(|write| match write {
-            RegionWrite::Insert(batch) => batch.tokens,
-            RegionWrite::Delete(_) => panic!("not an insert"),
-        }).collect()
+        request
+            .writes
+            .into_iter()
+            .map(|write| match write {
+                RegionWrite::Insert(batch) => batch.tokens,
+                RegionWrite::Delete(_) => panic!("not an insert"),
+            })
+            .collect()
     };
     assert_eq!(tokens(0).len(), 2);
     assert_ne!(tokens(0)[0], tokens(0)[1]);

@@ -19,6 +19,6 @@ pub(crate) use ast::{
     AlterAction, CreateDatabase, CreateTable, Delete, Drop, Insert, InsertSource, Name, Setting, Show, ShowFilter,
     Statement,
 };
-pub(crate) use options::{set as set_option, unset as unset_option};
 pub(crate) use literal::{Literal, convert, literal};
+pub(crate) use options::{set as set_option, unset as unset_option};
 pub(crate) use parse::parse;

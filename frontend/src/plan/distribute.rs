@@ -173,7 +173,9 @@ fn whole_chain(plan: &Arc<dyn ExecutionPlan>, allowed: &dyn Fn(&dyn ExecutionPla
     if plan.is::<RegionScanExec>() {
         return true;
     }
-    allowed(plan.as_ref()) && !reads_subquery(plan.as_ref()) && plan.children().iter().all(|child| whole_chain(child, allowed))
+    allowed(plan.as_ref())
+        && !reads_subquery(plan.as_ref())
+        && plan.children().iter().all(|child| whole_chain(child, allowed))
 }
 
 /// Operators whose answer for a partition depends on that partition's rows only.

@@ -103,4 +103,3 @@ impl Conductor {
         Ok(count("TRUNCATE TABLE", 0))
     }
 }
-

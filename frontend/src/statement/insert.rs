@@ -89,8 +89,10 @@ impl Conductor {
             ))
             .with_reason(Reason::BadValue));
         }
-        let all = datafusion::arrow::compute::concat_batches(&schema, &batches).map_err(|error| from_datafusion(error.into()))?;
-        let given = columns.iter().zip(all.columns()).map(|(column, array)| Ok((column.id, vector_of_array(array, column)?)));
+        let all = datafusion::arrow::compute::concat_batches(&schema, &batches)
+            .map_err(|error| from_datafusion(error.into()))?;
+        let given =
+            columns.iter().zip(all.columns()).map(|(column, array)| Ok((column.id, vector_of_array(array, column)?)));
         Ok((all.num_rows(), given.collect::<Result<_>>()?))
     }
 }

@@ -36,12 +36,10 @@ impl Conductor {
                 Ok(Prepared { params: parameter_types(&plan)?, schema: None })
             }
             // These answer at once and change nothing, so their shape is found by asking.
-            statement @ (Statement::Show(_) | Statement::Describe(_)) => {
-                match self.one(scope, statement).await? {
-                    Output::Rows { schema, .. } => Ok(Prepared { params: Vec::new(), schema: Some(schema) }),
-                    _ => Ok(no_rows()),
-                }
-            }
+            statement @ (Statement::Show(_) | Statement::Describe(_)) => match self.one(scope, statement).await? {
+                Output::Rows { schema, .. } => Ok(Prepared { params: Vec::new(), schema: Some(schema) }),
+                _ => Ok(no_rows()),
+            },
             Statement::Explain { query, .. } => {
                 logical_plan(&mut state, *query, scope, &view).await?;
                 Ok(Prepared { params: Vec::new(), schema: Some(super::query::plans_schema()) })

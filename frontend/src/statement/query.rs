@@ -16,8 +16,8 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use futures::{TryStreamExt, stream};
-use varve_model::value::Value;
 use varve_model::Result;
+use varve_model::value::Value;
 use varve_protocol::output::Output;
 use varve_query::error::from_datafusion;
 use varve_service::telemetry::stage::{Stage, StageTimer};
@@ -65,8 +65,7 @@ impl Conductor {
         let timer = StageTimer::start(Stage::Plan);
         let logical = state.optimize(&logical).map_err(from_datafusion)?;
         timer.finish(0, 0);
-        let physical =
-            state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
+        let physical = state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
         let clients = Arc::clone(&self.clients);
         let fleet = Arc::new(Fleet::new(view, clients, scope.deadline.clone(), &scope.session.time_zone));
         let physical = distribute(physical, &fleet)?;
@@ -175,7 +174,10 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
 pub(super) fn select_all(table: &ast::ObjectName, condition: ast::Expr) -> Result<ast::Query> {
     let text = format!("SELECT * FROM {table}");
     let broken = |error| varve_model::Error::internal("a quoted name parses").with_source(error);
-    let mut query = *Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query()).map_err(broken)?;
+    let mut query = *Parser::new(&GenericDialect {})
+        .try_with_sql(&text)
+        .and_then(|mut parser| parser.parse_query())
+        .map_err(broken)?;
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         select.selection = Some(condition);
     }

@@ -1,7 +1,7 @@
 //! SET and USE: changes of the connection's session, which the wire keeps.
 
-use varve_model::name::SYSTEM_DATABASES;
 use varve_model::Result;
+use varve_model::name::SYSTEM_DATABASES;
 use varve_protocol::output::{Output, SessionChange};
 
 use super::Conductor;

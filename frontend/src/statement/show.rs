@@ -100,10 +100,7 @@ impl Conductor {
         let expr = frame.parse_sql_expr(&text).map_err(from_datafusion)?;
         let frame = frame.filter(expr).map_err(from_datafusion)?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
-        let batches = scope
-            .deadline
-            .bound("SHOW", async { frame.collect().await.map_err(from_datafusion) })
-            .await?;
+        let batches = scope.deadline.bound("SHOW", async { frame.collect().await.map_err(from_datafusion) }).await?;
         Ok(Output::Rows { schema, stream: Box::pin(stream::iter(batches.into_iter().map(Ok))) })
     }
 
@@ -140,18 +137,7 @@ impl Conductor {
     fn show_columns(&self, scope: &Scope, full: bool, table: &Name) -> Result<Sheet> {
         let table = self.table(scope, &self.feed.view(), table)?;
         let names: &[&str] = if full {
-            &[
-                "Field",
-                "Type",
-                "Collation",
-                "Null",
-                "Key",
-                "Default",
-                "Comment",
-                "Privileges",
-                "Extra",
-                "Greptime_type",
-            ]
+            &["Field", "Type", "Collation", "Null", "Key", "Default", "Comment", "Privileges", "Extra", "Greptime_type"]
         } else {
             &["Field", "Type", "Null", "Key", "Default", "Extra", "Greptime_type"]
         };

@@ -98,10 +98,7 @@ async fn a_query_feeds_an_insert() {
     cluster.exec("CREATE TABLE copy (host STRING PRIMARY KEY, at TIMESTAMP(9) TIME INDEX, top FLOAT)").await;
     let count = cluster.exec("INSERT INTO copy SELECT host, max(ts), max(usage) FROM cpu GROUP BY host").await;
     assert_eq!(count, 4);
-    assert_eq!(
-        cluster.rows("SELECT * FROM copy WHERE host > 'h2'").await,
-        ["h3|1970-01-01T00:00:00.011|11.5"]
-    );
+    assert_eq!(cluster.rows("SELECT * FROM copy WHERE host > 'h2'").await, ["h3|1970-01-01T00:00:00.011|11.5"]);
 }
 
 #[tokio::test]
@@ -273,7 +270,8 @@ async fn errors_have_the_kind_that_wires_map() {
 async fn a_query_ends_at_its_deadline() {
     let cluster = cpu(1, 1).await;
     let session = Session { timeout: std::time::Duration::ZERO, ..cluster.session.clone() };
-    let query = Query::Sql { text: "SELECT count(*) FROM cpu a, cpu b, cpu c, cpu d, cpu e, cpu f".into(), params: vec![] };
+    let query =
+        Query::Sql { text: "SELECT count(*) FROM cpu a, cpu b, cpu c, cpu d, cpu e, cpu f".into(), params: vec![] };
     let error = cluster.frontend.run(&session, query).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }

@@ -54,11 +54,7 @@ fn source(projection: Vec<usize>) -> ScanSource {
         table: Arc::new(ScanTable::new("t", &Schema::create(columns, &[]).unwrap())),
         regions: [0, 1].map(|number| ScanRegion { region: RegionId(number), epoch: RegionEpoch(3) }).to_vec(),
         time: TimeRange { start: -5, end: i64::MAX },
-        matchers: vec![Matcher {
-            tag: "host".into(),
-            op: MatchOp::In(vec!["a".into()]),
-            missing: MissingTag::Unknown,
-        }],
+        matchers: vec![Matcher { tag: "host".into(), op: MatchOp::In(vec!["a".into()]), missing: MissingTag::Unknown }],
         projection,
         fetch: None,
     }

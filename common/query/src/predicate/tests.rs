@@ -62,10 +62,7 @@ fn tags_become_matchers_that_treat_null_as_unknown() {
     );
     assert_eq!(op_of(col("host").is_null()), Some(MatchOp::IsNull));
     assert_eq!(op_of(col("host").like(lit("a.%_"))), Some(MatchOp::Regex("(?s)a\\..*.".into())));
-    assert_eq!(
-        op_of(col("host").gt(lit("a"))),
-        Some(MatchOp::Between { low: Some(("a".into(), false)), high: None })
-    );
+    assert_eq!(op_of(col("host").gt(lit("a"))), Some(MatchOp::Between { low: Some(("a".into(), false)), high: None }));
 }
 
 #[test]

@@ -191,7 +191,8 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Custom(name, _) => name.0.last()?.as_ident()?.value.to_lowercase(),
         _ => return None,
     };
-    let ours = ["regclass", "regtype", "regnamespace", "regproc", "oid", "xid", "cid", "name", "text", "char", "varchar"];
+    let ours =
+        ["regclass", "regtype", "regnamespace", "regproc", "oid", "xid", "cid", "name", "text", "char", "varchar"];
     ours.contains(&name.as_str()).then_some(name)
 }
 
@@ -258,7 +259,8 @@ fn one_row(mut query: Box<Query>) -> Box<Query> {
         && names_catalog(select)
         && !joins_empty(select)
         && query.limit_clause.is_none()
-        && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = &mut select.projection[..]
+        && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
+            &mut select.projection[..]
         && matches!(&select.group_by, ast::GroupByExpr::Expressions(exprs, _) if exprs.is_empty())
         && !matches!(item, Expr::Function(function) if function.name.to_string() == "max")
     {

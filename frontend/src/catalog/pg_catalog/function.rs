@@ -33,10 +33,13 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         "current_user" | "session_user" | "user" | "current_role" => text(user(session)),
         "pg_get_userbyid" => text("varve"),
         "pg_encoding_to_char" => text("UTF8"),
-        "pg_postmaster_start_time" | "pg_get_indexdef" | "pg_get_constraintdef" | "pg_get_viewdef"
-        | "pg_tablespace_location" | "shobj_description" | "pg_get_partkeydef" => {
-            Some(ScalarUDF::from(Constant::new(name, ScalarValue::Utf8(None))))
-        }
+        "pg_postmaster_start_time"
+        | "pg_get_indexdef"
+        | "pg_get_constraintdef"
+        | "pg_get_viewdef"
+        | "pg_tablespace_location"
+        | "shobj_description"
+        | "pg_get_partkeydef" => Some(ScalarUDF::from(Constant::new(name, ScalarValue::Utf8(None)))),
         "current_schemas" => {
             let names = [ScalarValue::Utf8(Some(session.database.clone()))];
             let list = ScalarValue::new_list_nullable(&names, &DataType::Utf8);
@@ -45,8 +48,12 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         "pg_is_in_recovery" => truth(false),
         "pg_function_is_visible" | "pg_type_is_visible" | "pg_relation_is_publishable" => truth(true),
         // Without authentication everybody may do everything.
-        "has_table_privilege" | "has_schema_privilege" | "has_database_privilege" | "has_any_column_privilege"
-        | "has_column_privilege" | "pg_has_role" => truth(true),
+        "has_table_privilege"
+        | "has_schema_privilege"
+        | "has_database_privilege"
+        | "has_any_column_privilege"
+        | "has_column_privilege"
+        | "pg_has_role" => truth(true),
         "pg_backend_pid" | "connection_id" => number(1),
         "pg_table_is_visible" => Some(ScalarUDF::from(Lookup::visible(session, view))),
         "format_type" => Some(ScalarUDF::from(Lookup::format_type())),
@@ -204,7 +211,9 @@ impl ScalarUDFImpl for Lookup {
         let both = |row| Some((at(0, row)?, second(row)?));
         let array: ArrayRef = match &*self.found {
             Found::Text(names) => Arc::new(
-                (0..rows).map(|row| both(row).and_then(|key| names.get(&key)).map(String::as_str)).collect::<StringArray>(),
+                (0..rows)
+                    .map(|row| both(row).and_then(|key| names.get(&key)).map(String::as_str))
+                    .collect::<StringArray>(),
             ),
             Found::Truth(known) => {
                 Arc::new((0..rows).map(|row| both(row).map(|key| known.contains_key(&key))).collect::<BooleanArray>())

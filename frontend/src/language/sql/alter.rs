@@ -94,18 +94,24 @@ fn add_column(parser: &mut Parser<'_>, zone: &Zone, actions: &mut Vec<AlterActio
     }
     let mut new = part.new;
     if part.time_index {
-        return Err(Error::invalid(format!("column '{}' would be a second TIME INDEX", new.name))
-            .with_reason(Reason::BadValue));
+        return Err(
+            Error::invalid(format!("column '{}' would be a second TIME INDEX", new.name)).with_reason(Reason::BadValue)
+        );
     }
     if part.primary_key {
         new.role = ColumnRole::Tag;
     }
     if !new.nullable && new.default.is_none() {
-        return Err(Error::invalid(format!("column '{}' is NOT NULL and has no default for the existing rows", new.name))
-            .with_reason(Reason::BadValue));
+        return Err(Error::invalid(format!(
+            "column '{}' is NOT NULL and has no default for the existing rows",
+            new.name
+        ))
+        .with_reason(Reason::BadValue));
     }
     match actions.last_mut() {
-        Some(AlterAction::AddColumns { columns, if_not_exists }) if *if_not_exists == skip_existing => columns.push(new),
+        Some(AlterAction::AddColumns { columns, if_not_exists }) if *if_not_exists == skip_existing => {
+            columns.push(new)
+        }
         _ => actions.push(AlterAction::AddColumns { columns: vec![new], if_not_exists: skip_existing }),
     }
     Ok(())

@@ -18,13 +18,23 @@ pub(crate) struct Name {
 pub(crate) enum Statement {
     /// Anything that answers rows and that DataFusion plans.
     Query(Box<ast::Query>),
-    Explain { analyze: bool, verbose: bool, query: Box<ast::Query> },
+    Explain {
+        analyze: bool,
+        verbose: bool,
+        query: Box<ast::Query>,
+    },
     Insert(Box<Insert>),
     Delete(Box<Delete>),
     CreateDatabase(CreateDatabase),
     CreateTable(Box<CreateTable>),
-    AlterTable { table: Name, actions: Vec<AlterAction> },
-    AlterDatabase { database: String, ttl: Option<Ttl> },
+    AlterTable {
+        table: Name,
+        actions: Vec<AlterAction>,
+    },
+    AlterDatabase {
+        database: String,
+        ttl: Option<Ttl>,
+    },
     Drop(Drop),
     Truncate(Name),
     Show(Show),
@@ -34,7 +44,11 @@ pub(crate) enum Statement {
     /// BEGIN, COMMIT, ROLLBACK and their kin: accepted, without effect.
     Transaction(&'static str),
     /// ADMIN flush_table('t'), compact_table('t').
-    Admin { function: String, action: RegionAction, table: String },
+    Admin {
+        function: String,
+        action: RegionAction,
+        table: String,
+    },
 }
 
 /// INSERT.
@@ -84,7 +98,10 @@ pub(crate) struct CreateTable {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum AlterAction {
     /// The columns, and whether existing ones are skipped.
-    AddColumns { columns: Vec<NewColumn>, if_not_exists: bool },
+    AddColumns {
+        columns: Vec<NewColumn>,
+        if_not_exists: bool,
+    },
     DropColumn(String),
     Rename(String),
     SetOptions(Vec<(String, String)>),
@@ -101,14 +118,30 @@ pub(crate) enum Drop {
 /// SHOW.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Show {
-    Databases { full: bool, filter: ShowFilter },
-    Tables { full: bool, database: Option<String>, filter: ShowFilter },
-    Columns { full: bool, table: Name, filter: ShowFilter },
-    Index { table: Name },
+    Databases {
+        full: bool,
+        filter: ShowFilter,
+    },
+    Tables {
+        full: bool,
+        database: Option<String>,
+        filter: ShowFilter,
+    },
+    Columns {
+        full: bool,
+        table: Name,
+        filter: ShowFilter,
+    },
+    Index {
+        table: Name,
+    },
     CreateTable(Name),
     CreateDatabase(String),
     /// One setting by its name in lower case, or all that match.
-    Variables { name: Option<String>, filter: ShowFilter },
+    Variables {
+        name: Option<String>,
+        filter: ShowFilter,
+    },
     /// Something that varve has none of: the columns of the empty answer.
     Nothing(&'static [&'static str]),
 }

@@ -153,8 +153,7 @@ pub(super) struct ColumnPart {
 pub(super) fn column(parser: &mut Parser<'_>, zone: &Zone) -> Result<ColumnPart> {
     let name = ident(&parser.parse_identifier().map_err(syntax)?);
     let logical = logical_type(&parser.parse_data_type().map_err(syntax)?)?;
-    let mut part =
-        ColumnPart { new: NewColumn::field(name, logical), time_index: false, primary_key: false };
+    let mut part = ColumnPart { new: NewColumn::field(name, logical), time_index: false, primary_key: false };
     loop {
         if words(parser, &["NOT", "NULL"]) {
             part.new.nullable = false;
@@ -190,15 +189,18 @@ fn default(expr: &Expr, column: &NewColumn, zone: Zone) -> Result<Option<ColumnD
         let name = function.name.to_string().to_lowercase();
         if matches!(name.as_str(), "now" | "current_timestamp" | "localtimestamp") {
             if !matches!(column.logical, LogicalType::Timestamp(_)) {
-                return Err(Error::invalid(format!("column '{}' is no timestamp: DEFAULT {name}() does not fit", column.name))
-                    .with_reason(Reason::BadValue));
+                return Err(Error::invalid(format!(
+                    "column '{}' is no timestamp: DEFAULT {name}() does not fit",
+                    column.name
+                ))
+                .with_reason(Reason::BadValue));
             }
             return Ok(Some(ColumnDefault::CurrentTimestamp));
         }
     }
-    let constant = literal(expr, &[]).filter(|literal| *literal != Literal::Default).ok_or_else(|| {
-        Error::unsupported(format!("DEFAULT {expr} of column '{}' is no constant", column.name))
-    })?;
+    let constant = literal(expr, &[])
+        .filter(|literal| *literal != Literal::Default)
+        .ok_or_else(|| Error::unsupported(format!("DEFAULT {expr} of column '{}' is no constant", column.name)))?;
     match convert(&constant, column.logical, zone)? {
         Value::Null => Ok(None),
         value => Ok(Some(ColumnDefault::Value(value))),
@@ -223,7 +225,9 @@ fn roles(parts: Columns) -> Result<(Vec<NewColumn>, Vec<String>)> {
     };
     for named in primary_key.iter().chain([time]) {
         if !columns.iter().any(|column| column.name == *named) {
-            return Err(Error::invalid(format!("column '{named}' of the key does not exist")).with_reason(Reason::Column));
+            return Err(
+                Error::invalid(format!("column '{named}' of the key does not exist")).with_reason(Reason::Column)
+            );
         }
     }
     if primary_key.contains(time) {

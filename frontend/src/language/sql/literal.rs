@@ -9,7 +9,6 @@ use varve_query::zone::{Zone, parse_timestamp};
 
 use crate::catalog::types::describe_type;
 
-
 /// A constant as written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Literal {
@@ -110,8 +109,7 @@ pub(crate) fn convert(literal: &Literal, logical: LogicalType, zone: Zone) -> Re
             Literal::Bool(value) => value.to_string(),
             other => format!("{other:?}"),
         };
-        Error::invalid(format!("{shown} does not fit type {}", describe_type(logical)))
-            .with_reason(Reason::BadValue)
+        Error::invalid(format!("{shown} does not fit type {}", describe_type(logical))).with_reason(Reason::BadValue)
     };
     let value = match (literal, logical) {
         (Literal::Null, _) => Some(Value::Null),

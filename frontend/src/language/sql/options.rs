@@ -159,7 +159,9 @@ fn boolean(key: &str, value: &str) -> Result<bool> {
     match value.to_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Error::invalid(format!("option '{key}' is true or false, not '{value}'")).with_reason(Reason::BadValue)),
+        _ => {
+            Err(Error::invalid(format!("option '{key}' is true or false, not '{value}'")).with_reason(Reason::BadValue))
+        }
     }
 }
 

@@ -213,7 +213,8 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
     };
     let name = plain.first().map(|token| text(token).to_lowercase()).unwrap_or_default();
     let is_assign = |token: &&Token| {
-        matches!(token, Token::Eq | Token::Assignment) || matches!(token, Token::Word(word) if word.keyword == Keyword::TO)
+        matches!(token, Token::Eq | Token::Assignment)
+            || matches!(token, Token::Word(word) if word.keyword == Keyword::TO)
     };
     let value = match (name.as_str(), plain.get(1)) {
         ("time", Some(Token::Word(zone))) if zone.value.eq_ignore_ascii_case("zone") => &plain[2..],
@@ -222,7 +223,11 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
     };
     let value = value.iter().map(|token| text(token)).collect::<String>();
     Ok(Statement::Set(match name.as_str() {
-        "time" | "time_zone" | "timezone" if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("system") || value.eq_ignore_ascii_case("local") => {
+        "time" | "time_zone" | "timezone"
+            if value.eq_ignore_ascii_case("default")
+                || value.eq_ignore_ascii_case("system")
+                || value.eq_ignore_ascii_case("local") =>
+        {
             Setting::TimeZone("UTC".to_owned())
         }
         "time" | "time_zone" | "timezone" if !value.is_empty() => Setting::TimeZone(Zone::check(&value)?),
@@ -253,7 +258,8 @@ pub(super) fn syntax(error: ParserError) -> Error {
 pub(super) fn expected(what: &str, parser: &Parser<'_>) -> Error {
     let found = parser.peek_token_ref();
     let start = found.span.start;
-    let place = if start.line == 0 { String::new() } else { format!(" at line {}, column {}", start.line, start.column) };
+    let place =
+        if start.line == 0 { String::new() } else { format!(" at line {}, column {}", start.line, start.column) };
     Error::invalid(format!("expected {what}, found {found}{place}")).with_reason(Reason::Syntax)
 }
 

@@ -143,9 +143,25 @@ fn no_text_overflows_the_stack_or_panics() {
     assert_eq!(error(&deep).reason(), Reason::Syntax);
     let huge = "x".repeat(varve_model::limits::SQL_TEXT_BYTES_MAX + 1);
     assert_eq!(error(&huge).reason(), Reason::TooLarge);
-    for text in ["'", "CREATE", "CREATE TABLE", "CREATE TABLE t (", "INSERT INTO", "SHOW", "SET", "ALTER TABLE t",
-        "ADMIN x(", "DELETE", "DROP", "EXPLAIN", "\0", "SELECT $$", "INSERT INTO t VALUES (", "USE", "DESC"]
-    {
+    for text in [
+        "'",
+        "CREATE",
+        "CREATE TABLE",
+        "CREATE TABLE t (",
+        "INSERT INTO",
+        "SHOW",
+        "SET",
+        "ALTER TABLE t",
+        "ADMIN x(",
+        "DELETE",
+        "DROP",
+        "EXPLAIN",
+        "\0",
+        "SELECT $$",
+        "INSERT INTO t VALUES (",
+        "USE",
+        "DESC",
+    ] {
         let _ = parse(text, &Zone::parse("UTC").unwrap());
     }
 }

@@ -24,10 +24,25 @@ pub(super) fn logical_type(written: &DataType) -> Result<LogicalType> {
         }
         T::Float(_) | T::Float4 | T::Float32 | T::Real => LogicalType::Float32,
         T::Double(_) | T::DoublePrecision | T::Float8 | T::Float64 => LogicalType::Float64,
-        T::String(_) | T::Text | T::TinyText | T::MediumText | T::LongText | T::Varchar(_) | T::Char(_)
-        | T::Character(_) | T::CharacterVarying(_) | T::CharVarying(_) | T::Nvarchar(_) => LogicalType::String,
+        T::String(_)
+        | T::Text
+        | T::TinyText
+        | T::MediumText
+        | T::LongText
+        | T::Varchar(_)
+        | T::Char(_)
+        | T::Character(_)
+        | T::CharacterVarying(_)
+        | T::CharVarying(_)
+        | T::Nvarchar(_) => LogicalType::String,
         T::JSON | T::JSONB => LogicalType::Json,
-        T::Binary(_) | T::Varbinary(_) | T::Blob(_) | T::TinyBlob | T::MediumBlob | T::LongBlob | T::Bytes(_)
+        T::Binary(_)
+        | T::Varbinary(_)
+        | T::Blob(_)
+        | T::TinyBlob
+        | T::MediumBlob
+        | T::LongBlob
+        | T::Bytes(_)
         | T::Bytea => LogicalType::Binary,
         T::Date => LogicalType::Date,
         T::Datetime(None) => LogicalType::Timestamp(TimeUnit::Microsecond),

@@ -18,7 +18,8 @@ pub(super) fn table_text(table: &Table) -> String {
     if !key.is_empty() {
         lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
     }
-    let mut text = format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)\n\nENGINE=mito\n", quoted(&table.info.name), lines.join(",\n"));
+    let mut text =
+        format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)\n\nENGINE=mito\n", quoted(&table.info.name), lines.join(",\n"));
     let options = options_of(table);
     if !options.is_empty() {
         let _ = write!(text, "WITH(\n{}\n)", options.join(",\n"));

@@ -52,7 +52,8 @@ pub(super) fn show(scope: &Scope, name: Option<&str>) -> Result<Sheet> {
         return Ok(sheet);
     };
     let (name, value) = all.into_iter().find(|(name, _)| *name == wanted).ok_or_else(|| {
-        Error::unsupported(format!("unrecognized configuration parameter \"{wanted}\"")).with_reason(Reason::Unsupported)
+        Error::unsupported(format!("unrecognized configuration parameter \"{wanted}\""))
+            .with_reason(Reason::Unsupported)
     })?;
     let mut sheet = Sheet::new(&[name]);
     sheet.push(vec![text(value)]);
