@@ -19,8 +19,8 @@ use varve_service::task::TaskSet;
 
 use crate::cluster::{Clients, Connect, Feed};
 use crate::config::FrontendConfig;
+use crate::deadline::Deadline;
 use crate::ingest::{Dispatch, Resolver, split};
-use crate::plan::Deadline;
 use crate::statement::Conductor;
 
 /// What a frontend is made of.

@@ -3,6 +3,7 @@
 mod catalog;
 mod cluster;
 mod config;
+mod deadline;
 #[cfg(test)]
 mod fake;
 mod gateway;

@@ -1,6 +1,5 @@
 //! From a logical plan to rows: optimise, distribute over the datanodes, merge here.
 
-mod deadline;
 mod distribute;
 mod exchange;
 mod merge;
@@ -9,7 +8,6 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use deadline::Deadline;
 pub(crate) use distribute::{Fleet, distribute};
 pub(crate) use merge::{open, stream};
 pub(crate) use optimize::read_time_literals;

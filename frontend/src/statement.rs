@@ -28,9 +28,9 @@ use varve_service::clock::SharedClock;
 
 use crate::catalog::Catalogs;
 use crate::cluster::{Clients, Feed, Table, View};
+use crate::deadline::Deadline;
 use crate::ingest::Dispatch;
 use crate::language::sql::{Name, Statement, parse};
-use crate::plan::Deadline;
 
 /// Conducts statements through the other rooms.
 #[derive(Debug)]
@@ -67,11 +67,11 @@ impl Conductor {
         let Query::Sql { text, params } = query;
         let mut scope = self.scope(session, params)?;
         let mut outputs = Vec::new();
-        for statement in parse(&text, &scope.zone)? {
+        for statement in parse(&text, scope.zone)? {
             let output = Box::pin(self.one(&scope, statement)).await?;
             // Later statements of the same text see the change, as on a connection.
             if let Output::Set { change, .. } = &output {
-                self.apply(&mut scope, change)?;
+                apply(&mut scope, change)?;
             }
             outputs.push(output);
         }
@@ -81,10 +81,10 @@ impl Conductor {
     /// Plans one statement without running it.
     pub(crate) async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared> {
         let scope = self.scope(session, Vec::new())?;
-        let mut statements = parse(sql, &scope.zone)?;
+        let mut statements = parse(sql, scope.zone)?;
         match (statements.pop(), statements.is_empty()) {
             (None, _) => Ok(Prepared { params: Vec::new(), schema: None }),
-            (Some(statement), true) => self.prepare_one(&scope, statement).await,
+            (Some(statement), true) => Box::pin(self.prepare_one(&scope, statement)).await,
             (Some(_), false) => {
                 Err(Error::invalid("a prepared statement is one statement only").with_reason(Reason::Syntax))
             }
@@ -100,22 +100,12 @@ impl Conductor {
         })
     }
 
-    fn apply(&self, scope: &mut Scope, change: &SessionChange) -> Result<()> {
-        match change {
-            SessionChange::Database(database) => scope.session.database.clone_from(database),
-            SessionChange::TimeZone(zone) => {
-                scope.zone = Zone::parse(zone)?;
-                scope.session.time_zone.clone_from(zone);
-            }
-            SessionChange::Ignored => {}
-        }
-        Ok(())
-    }
-
     async fn one(&self, scope: &Scope, statement: Statement) -> Result<Output> {
         match statement {
-            Statement::Query(query) => self.query(scope, *query).await,
-            Statement::Explain { analyze, verbose, query } => self.explain(scope, *query, analyze, verbose).await,
+            Statement::Query(query) => Box::pin(self.query(scope, *query)).await,
+            Statement::Explain { analyze, verbose, query } => {
+                Box::pin(self.explain(scope, *query, analyze, verbose)).await
+            }
             Statement::Insert(insert) => self.insert(scope, *insert).await,
             Statement::Delete(delete) => self.delete(scope, *delete).await,
             Statement::CreateDatabase(create) => self.create_database(scope, create).await,
@@ -128,7 +118,7 @@ impl Conductor {
             Statement::Show(show) => self.show(scope, show).await,
             Statement::Describe(table) => self.describe(scope, table),
             Statement::Use(database) => self.use_database(database, "USE"),
-            Statement::Set(setting) => self.set(setting),
+            Statement::Set(setting) => Ok(self.set(setting)),
             Statement::Transaction(verb) => Ok(Output::Set { verb, change: SessionChange::Ignored }),
         }
     }
@@ -137,12 +127,6 @@ impl Conductor {
     fn state(&self, scope: &Scope, view: &Arc<View>) -> SessionState {
         let catalogs = Arc::new(Catalogs::new(Arc::clone(view), &scope.session.database));
         self.sessions.planning(catalogs, &scope.session.database, &scope.session.time_zone)
-    }
-
-    /// The table that a name means in this scope. Errors: `NotFound`.
-    fn table(&self, scope: &Scope, view: &View, name: &Name) -> Result<Arc<Table>> {
-        let database = name.database.as_ref().unwrap_or(&scope.session.database);
-        view.table(database, &name.table).cloned()
     }
 
     /// Carries out a change of the catalog; later statements see it.
@@ -159,4 +143,23 @@ fn full_name(scope: &Scope, name: Name) -> TableName {
 /// A count as an answer.
 fn count(verb: &'static str, rows: u64) -> Output {
     Output::Count { verb, rows }
+}
+
+/// What a statement changed holds for the rest of its text.
+fn apply(scope: &mut Scope, change: &SessionChange) -> Result<()> {
+    match change {
+        SessionChange::Database(database) => scope.session.database.clone_from(database),
+        SessionChange::TimeZone(zone) => {
+            scope.zone = Zone::parse(zone)?;
+            scope.session.time_zone.clone_from(zone);
+        }
+        SessionChange::Ignored => {}
+    }
+    Ok(())
+}
+
+/// The table that a name means in this scope. Errors: `NotFound`.
+fn table_of(scope: &Scope, view: &View, name: &Name) -> Result<Arc<Table>> {
+    let database = name.database.as_ref().unwrap_or(&scope.session.database);
+    view.table(database, &name.table).cloned()
 }

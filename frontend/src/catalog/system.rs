@@ -99,21 +99,21 @@ impl Sheet {
             Kind::Text => {
                 let mut builder = StringBuilder::new();
                 cells.for_each(|cell| {
-                    builder.append_option(if let Cell::Text(text) = cell { Some(text) } else { None })
+                    builder.append_option(if let Cell::Text(text) = cell { Some(text) } else { None });
                 });
                 Arc::new(builder.finish())
             }
             Kind::Int => {
                 let mut builder = Int64Builder::new();
                 cells.for_each(|cell| {
-                    builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None })
+                    builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None });
                 });
                 Arc::new(builder.finish())
             }
             Kind::Bool => {
                 let mut builder = BooleanBuilder::new();
                 cells.for_each(|cell| {
-                    builder.append_option(if let Cell::Bool(value) = cell { Some(*value) } else { None })
+                    builder.append_option(if let Cell::Bool(value) = cell { Some(*value) } else { None });
                 });
                 Arc::new(builder.finish())
             }

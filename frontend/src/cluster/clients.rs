@@ -14,10 +14,13 @@ use super::view::View;
 /// Makes a client of the datanode at an address; in process the address is empty.
 pub type Connect = Arc<dyn Fn(NodeId, &str) -> Result<Arc<dyn DatanodeApi>> + Send + Sync>;
 
+/// A client and the address that it was made for.
+type Open = (String, Arc<dyn DatanodeApi>);
+
 /// Clients by node.
 pub(crate) struct Clients {
     connect: Connect,
-    open: Mutex<BTreeMap<NodeId, (String, Arc<dyn DatanodeApi>)>>,
+    open: Mutex<BTreeMap<NodeId, Open>>,
 }
 
 impl fmt::Debug for Clients {

@@ -25,7 +25,7 @@ async fn tables_follow_renames_and_inherit_the_ttl_live() {
     let snapshot = Catalog { databases: vec![database(1, "public", None)], ..Catalog::default() };
     let view = View::default().after(&news(5, Change::Snapshot(snapshot)));
     let view = view.after(&news(6, Change::Table(Arc::clone(&info), Arc::clone(&routes))));
-    let ttl = Ttl::For(Duration::from_secs(60));
+    let ttl = Ttl::For(Duration::from_mins(1));
     let view = view.after(&news(7, Change::Database(database(1, "public", Some(ttl)))));
     assert_eq!(view.table("public", "t").unwrap().ttl(), ttl);
     let renamed = Arc::new(varve_model::table::TableInfo { name: "u".into(), ..(*info).clone() });

@@ -18,7 +18,7 @@ use super::view::View;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The watch is open for as long as the frontend lives.
-const WATCH_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+const WATCH_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 /// The current view and who waits for the next.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::*;
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use varve_model::batch::{RegionBatch, Values, Vector};
 use varve_model::id::ColumnId;
@@ -92,7 +92,7 @@ pub(super) fn to_batch(rows: Option<&RegionRows>, spec: &ScanSpec, schema: &Sche
         let kind = if column.role == ColumnRole::Field { column.logical.stored() } else { StoredType::String };
         let array = array(rows.iter().map(cell), if stored == DataType::Utf8View { StoredType::String } else { kind });
         let array = if column.role == ColumnRole::TimeIndex {
-            let ts = Int64Array::from_iter(rows.iter().map(|((_, ts), _)| Some(*ts)));
+            let ts = rows.iter().map(|((_, ts), _)| Some(*ts)).collect::<Int64Array>();
             datafusion::arrow::compute::cast(&ts, &stored).unwrap()
         } else {
             array
@@ -102,8 +102,6 @@ pub(super) fn to_batch(rows: Option<&RegionRows>, spec: &ScanSpec, schema: &Sche
     }
     RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).unwrap()
 }
-
-use arrow_array::Int64Array;
 
 fn array(cells: impl Iterator<Item = Value>, stored: StoredType) -> ArrayRef {
     macro_rules! build {

@@ -47,13 +47,12 @@ pub(crate) fn assemble(table: &Arc<Table>, assembly: Assembly) -> ResolvedRows {
         }
         key.clear();
         encode_key(&mut pairs, &mut key);
-        let slot = match slots.get(&key) {
-            Some(&slot) => slot,
-            None => {
-                let slot = keys.push(&key);
-                slots.insert(key.clone(), slot);
-                slot
-            }
+        let slot = if let Some(&slot) = slots.get(&key) {
+            slot
+        } else {
+            let slot = keys.push(&key);
+            slots.insert(key.clone(), slot);
+            slot
         };
         series.push(slot);
     }

@@ -12,7 +12,7 @@ use varve_proto::datanode::{RegionDelete, RegionWrite, WriteRequest};
 
 use super::split::readdress;
 use crate::cluster::{Clients, Feed, Table, View, with_routes};
-use crate::plan::Deadline;
+use crate::deadline::Deadline;
 
 /// Sends writes.
 #[derive(Clone, Debug)]

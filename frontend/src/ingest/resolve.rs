@@ -28,8 +28,8 @@ use super::conflict::{Fit, Refusals, fit};
 use super::cut::{pieces, reslot};
 use super::narrow::narrow;
 use super::token::request_key;
-use crate::cluster::{Feed, Table, View};
-use crate::plan::Deadline;
+use crate::cluster::{Feed, Table};
+use crate::deadline::Deadline;
 
 /// How often the schema is changed for one batch: others may change it at the same time.
 const SCHEMA_ATTEMPTS: usize = 4;
@@ -101,7 +101,8 @@ impl Resolver {
                     if refusals.kept().is_some_and(|kept| kept.is_empty()) {
                         return Ok((None, refusals.list));
                     }
-                    changed = self.extend(&view, session, &rows.table, table, fit.missing, deadline).await;
+                    let name = TableName { database: session.database.clone(), table: rows.table.clone() };
+                    changed = self.extend(name, table.is_some(), fit.missing, deadline).await;
                 }
             }
             match &changed {
@@ -123,15 +124,13 @@ impl Resolver {
     /// Creates the table, or the columns that it lacks.
     async fn extend(
         &self,
-        view: &View,
-        session: &Session,
-        table: &str,
-        existing: Option<Arc<Table>>,
+        name: TableName,
+        exists: bool,
         mut columns: Vec<NewColumn>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let name = TableName { database: session.database.clone(), table: table.to_owned() };
-        let procedure = if existing.is_some() {
+        tracing::debug!(table = name.table, exists, "extending the schema for written rows");
+        let procedure = if exists {
             Procedure::AlterTable { table: name, change: TableChange::Widen(columns) }
         } else {
             let primary_key = columns.iter().filter(|column| column.role == ColumnRole::Tag);
@@ -146,7 +145,6 @@ impl Resolver {
                 if_not_exists: true,
             })
         };
-        tracing::debug!(table, revision = view.revision, "extending the schema for written rows");
         self.feed.execute(&deadline.call(), procedure).await.map(|_| ())
     }
 
@@ -196,13 +194,11 @@ impl Resolver {
         let unit = table.info.schema.time_unit();
         if rows.unit != unit {
             for row in 0..rows.ts.len() {
-                match rows.unit.convert(rows.ts[row], unit) {
-                    Some(ts) => rows.ts[row] = ts,
-                    None => {
-                        let text =
-                            format!("timestamp {} lies outside the range of table '{}'", rows.ts[row], rows.table);
-                        refusals.add(rows, row, || RefusedCause::Rule(text));
-                    }
+                if let Some(ts) = rows.unit.convert(rows.ts[row], unit) {
+                    rows.ts[row] = ts;
+                } else {
+                    let text = format!("timestamp {} lies outside the range of table '{}'", rows.ts[row], rows.table);
+                    refusals.add(rows, row, || RefusedCause::Rule(text));
                 }
             }
         }
@@ -284,7 +280,9 @@ fn complete(rows: &TableRows, table: &Table, fields: &mut Vec<FieldColumn>, refu
                     (Some(at), _) if !column.nullable => {
                         let absent =
                             (0..rows.len()).filter(|&row| !fields[at].vector.is_valid(row)).collect::<Vec<_>>();
-                        absent.into_iter().for_each(|row| refusals.add(rows, row, rule));
+                        for row in absent {
+                            refusals.add(rows, row, rule);
+                        }
                     }
                     (Some(_), _) => {}
                 }

@@ -130,7 +130,7 @@ async fn timestamps_are_converted_and_checked() {
     cluster
         .exec("CREATE TABLE m (host STRING PRIMARY KEY, at TIMESTAMP(3) TIME INDEX, usage DOUBLE) WITH (ttl = '1d')")
         .await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = varve_service::clock::Clock::wall_nanos(&varve_service::clock::SystemClock) / 1_000_000_000;
     let ts = [now, now - 90_000, now + 100_000, i64::MAX, i64::MIN];
     let written = write(&cluster, vec![rows(&["a"; 5], &ts, "usage", &[1.0; 5])]).await.unwrap();
     assert_eq!(written.rows, 1);

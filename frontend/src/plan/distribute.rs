@@ -46,9 +46,9 @@ use varve_query::error::from_datafusion;
 use varve_query::fragment;
 use varve_query::operator::{RegionScanExec, ScanRegion};
 
-use super::deadline::Deadline;
 use super::exchange::{FragmentExec, Part};
 use crate::cluster::{Clients, View};
+use crate::deadline::Deadline;
 
 /// The datanodes as one request sees them.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use varve_model::Result;
 use varve_protocol::output::{Output, RowStream};
 use varve_query::error::from_datafusion;
 
-use super::deadline::Deadline;
+use crate::deadline::Deadline;
 
 /// Starts a plan and waits for its first batch, so that errors which allow another try come out here.
 pub(crate) async fn open(

@@ -69,10 +69,8 @@ fn compare(column: &Expr, op: Operator, moment: Moment, unit: ArrowUnit) -> Opti
 }
 
 fn within(between: &Between, unit: ArrowUnit, zone: Zone) -> Expr {
-    let low = read(&between.low, unit, zone).and_then(|low| match low.exact {
-        true => Some(low.floor),
-        false => low.floor.checked_add(1),
-    });
+    let low = read(&between.low, unit, zone)
+        .and_then(|low| if low.exact { Some(low.floor) } else { low.floor.checked_add(1) });
     let high = read(&between.high, unit, zone).map(|high| high.floor);
     let bound = |read: Option<i64>, old: &Expr| Box::new(read.map_or_else(|| old.clone(), |tick| stamp(tick, unit)));
     Expr::Between(Between {

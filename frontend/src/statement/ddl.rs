@@ -6,7 +6,7 @@ use varve_model::{Error, ErrorKind, Reason, Result, name};
 use varve_proto::metasrv::{self, Procedure, RegionAction, TableChange};
 use varve_protocol::output::Output;
 
-use super::{Conductor, Scope, count, full_name};
+use super::{Conductor, Scope, count, full_name, table_of};
 use crate::language::sql::{AlterAction, CreateDatabase, CreateTable, Drop, Name, set_option, unset_option};
 
 impl Conductor {
@@ -37,7 +37,7 @@ impl Conductor {
     pub(super) async fn alter_table(&self, scope: &Scope, table: Name, actions: Vec<AlterAction>) -> Result<Output> {
         for action in actions {
             let view = self.feed.view();
-            let known = self.table(scope, &view, &table)?;
+            let known = table_of(scope, &view, &table)?;
             let change = match action {
                 AlterAction::AddColumns { columns, if_not_exists } => {
                     let fresh = |column: &NewColumn| !if_not_exists || known.column(&column.name).is_none();
@@ -71,7 +71,7 @@ impl Conductor {
             Drop::Tables { names, if_exists } => {
                 let view = self.feed.view();
                 // All or none: a missing one keeps the others.
-                let missing = names.iter().find_map(|name| self.table(scope, &view, name).err());
+                let missing = names.iter().find_map(|name| table_of(scope, &view, name).err());
                 if let (Some(error), false) = (missing, if_exists) {
                     return Err(error);
                 }
@@ -97,7 +97,7 @@ impl Conductor {
     }
 
     pub(super) async fn truncate(&self, scope: &Scope, table: Name) -> Result<Output> {
-        self.table(scope, &self.feed.view(), &table)?;
+        table_of(scope, &self.feed.view(), &table)?;
         let table = full_name(scope, table);
         self.execute(scope, Procedure::EachRegion { table, action: RegionAction::Truncate }).await?;
         Ok(count("TRUNCATE TABLE", 0))

@@ -14,7 +14,7 @@ use varve_query::error::from_datafusion;
 use varve_query::predicate::{self, Predicate};
 
 use super::query::{bind, logical_plan, select_all};
-use super::{Conductor, Scope, count, full_name};
+use super::{Conductor, Scope, count, full_name, table_of};
 use crate::cluster::{Table, View, with_routes};
 use crate::language::sql::Delete;
 
@@ -25,7 +25,7 @@ impl Conductor {
     }
 
     async fn delete_once(&self, scope: &Scope, delete: &Delete, view: Arc<View>) -> Result<u64> {
-        let table = self.table(scope, &view, &delete.table)?;
+        let table = table_of(scope, &view, &delete.table)?;
         let predicate = match &delete.condition {
             None => Some(Predicate::default()),
             Some(condition) => self.predicate(scope, delete, condition, &table, &view).await?,

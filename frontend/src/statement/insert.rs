@@ -15,7 +15,7 @@ use varve_proto::datanode::RegionWrite;
 use varve_protocol::output::Output;
 use varve_query::error::from_datafusion;
 
-use super::{Conductor, Scope, count};
+use super::{Conductor, Scope, count, table_of};
 use crate::cluster::Table;
 use crate::ingest::{Assembly, assemble, split, vector_of_array, vector_of_values};
 use crate::language::sql::{Insert, InsertSource, Literal, convert, literal};
@@ -23,10 +23,10 @@ use crate::language::sql::{Insert, InsertSource, Literal, convert, literal};
 impl Conductor {
     pub(super) async fn insert(&self, scope: &Scope, insert: Insert) -> Result<Output> {
         let view = self.feed.view();
-        let table = self.table(scope, &view, &insert.table)?;
+        let table = table_of(scope, &view, &insert.table)?;
         let columns = target_columns(&table, &insert.columns)?;
         let (rows, mut given) = match insert.source {
-            InsertSource::Values(rows) => self.values(scope, &columns, rows).await?,
+            InsertSource::Values(rows) => self.values(scope, &columns, rows)?,
             InsertSource::Query(query) => self.selected(scope, &columns, *query).await?,
         };
         if rows == 0 {
@@ -36,12 +36,11 @@ impl Conductor {
         let mut assembly = Assembly::default();
         for column in &table.info.schema.columns {
             let at = given.iter().position(|(id, _)| *id == column.id);
-            let vector = match at {
-                Some(at) => given.swap_remove(at).1,
-                None => {
-                    let value = default_value(column, now);
-                    vector_of_values(column.logical, std::iter::repeat_n(&value, rows))
-                }
+            let vector = if let Some(at) = at {
+                given.swap_remove(at).1
+            } else {
+                let value = default_value(column, now);
+                vector_of_values(column.logical, std::iter::repeat_n(&value, rows))
             };
             put(&mut assembly, column, vector)?;
         }
@@ -51,7 +50,7 @@ impl Conductor {
         Ok(count("INSERT", rows as u64))
     }
 
-    async fn values(&self, scope: &Scope, columns: &[&Column], rows: Vec<Vec<Expr>>) -> Result<(usize, Given)> {
+    fn values(&self, scope: &Scope, columns: &[&Column], rows: Vec<Vec<Expr>>) -> Result<(usize, Given)> {
         if let Some(row) = rows.iter().find(|row| row.len() != columns.len()) {
             return Err(Error::invalid(format!("{} values for {} columns", row.len(), columns.len()))
                 .with_reason(Reason::BadValue));

@@ -13,7 +13,7 @@ use varve_query::error::from_datafusion;
 
 use super::insert::target_columns;
 use super::query::{logical_plan, parameter_types, scalar, select_all};
-use super::{Conductor, Scope, full_name};
+use super::{Conductor, Scope, full_name, table_of};
 use crate::language::sql::{Insert, InsertSource, Statement};
 
 impl Conductor {
@@ -36,10 +36,12 @@ impl Conductor {
                 Ok(Prepared { params: parameter_types(&plan)?, schema: None })
             }
             // These answer at once and change nothing, so their shape is found by asking.
-            statement @ (Statement::Show(_) | Statement::Describe(_)) => match self.one(scope, statement).await? {
-                Output::Rows { schema, .. } => Ok(Prepared { params: Vec::new(), schema: Some(schema) }),
-                _ => Ok(no_rows()),
-            },
+            statement @ (Statement::Show(_) | Statement::Describe(_)) => {
+                match Box::pin(self.one(scope, statement)).await? {
+                    Output::Rows { schema, .. } => Ok(Prepared { params: Vec::new(), schema: Some(schema) }),
+                    _ => Ok(no_rows()),
+                }
+            }
             Statement::Explain { query, .. } => {
                 logical_plan(&mut state, *query, scope, &view).await?;
                 Ok(Prepared { params: Vec::new(), schema: Some(super::query::plans_schema()) })
@@ -50,7 +52,7 @@ impl Conductor {
 
     async fn prepare_insert(&self, scope: &Scope, insert: Insert) -> Result<Prepared> {
         let view = self.feed.view();
-        let table = self.table(scope, &view, &insert.table)?;
+        let table = table_of(scope, &view, &insert.table)?;
         let columns = target_columns(&table, &insert.columns)?;
         let params = match insert.source {
             InsertSource::Query(query) => {
@@ -108,12 +110,11 @@ pub(super) fn bind_expr(expr: Expr, params: &[Value]) -> Result<Expr> {
     let bound = expr.transform(|expr| match &expr {
         Expr::Placeholder(placeholder) => {
             let number = placeholder.id.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
-            match number.and_then(|number| params.get(number.checked_sub(1)?)) {
-                Some(value) => Ok(Transformed::yes(Expr::Literal(scalar(value), None))),
-                None => {
-                    missing = Some(placeholder.id.clone());
-                    Ok(Transformed::no(expr))
-                }
+            if let Some(value) = number.and_then(|number| params.get(number.checked_sub(1)?)) {
+                Ok(Transformed::yes(Expr::Literal(scalar(value), None)))
+            } else {
+                missing = Some(placeholder.id.clone());
+                Ok(Transformed::no(expr))
             }
         }
         _ => Ok(Transformed::no(expr)),

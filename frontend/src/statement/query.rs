@@ -37,7 +37,7 @@ pub(super) struct Planned {
 
 impl Conductor {
     pub(super) async fn query(&self, scope: &Scope, query: ast::Query) -> Result<Output> {
-        with_routes(&self.feed, |view| self.query_once(scope, query.clone(), view)).await
+        with_routes(&self.feed, |view| Box::pin(self.query_once(scope, query.clone(), view))).await
     }
 
     /// One try: plans and waits for the first batch, so that a stale route shows before a row was sent.
@@ -52,7 +52,7 @@ impl Conductor {
 
     /// All rows of a query, for statements that need them here.
     pub(super) async fn collect(&self, scope: &Scope, query: ast::Query) -> Result<(Arc<Schema>, Vec<RecordBatch>)> {
-        match self.query(scope, query).await? {
+        match Box::pin(self.query(scope, query)).await? {
             Output::Rows { schema, stream } => Ok((schema, stream.try_collect().await?)),
             other => Err(varve_model::Error::internal(format!("a query answered {other:?}"))),
         }
@@ -80,9 +80,9 @@ impl Conductor {
         verbose: bool,
     ) -> Result<Output> {
         if analyze {
-            return with_routes(&self.feed, |view| self.analyze_once(scope, query.clone(), view)).await;
+            return with_routes(&self.feed, |view| Box::pin(self.analyze_once(scope, query.clone(), view))).await;
         }
-        let planned = with_routes(&self.feed, |view| self.plan(scope, query.clone(), view)).await?;
+        let planned = with_routes(&self.feed, |view| Box::pin(self.plan(scope, query.clone(), view))).await?;
         let physical = displayable(planned.physical.as_ref()).indent(verbose).to_string();
         Ok(plans(&[("logical_plan", planned.logical.display_indent().to_string()), ("physical_plan", physical)]))
     }

@@ -15,16 +15,15 @@ impl Conductor {
         Ok(Output::Set { verb, change: SessionChange::Database(database) })
     }
 
-    pub(super) fn set(&self, setting: Setting) -> Result<Output> {
+    pub(super) fn set(&self, setting: Setting) -> Output {
         let change = match setting {
             Setting::TimeZone(zone) => SessionChange::TimeZone(zone),
             // A search path may name schemas that do not exist; only a known one is entered.
-            Setting::Database(database) => match self.feed.view().databases.contains_key(&database) {
-                true => SessionChange::Database(database),
-                false => SessionChange::Ignored,
-            },
-            Setting::Ignored => SessionChange::Ignored,
+            Setting::Database(database) if self.feed.view().databases.contains_key(&database) => {
+                SessionChange::Database(database)
+            }
+            Setting::Database(_) | Setting::Ignored => SessionChange::Ignored,
         };
-        Ok(Output::Set { verb: "SET", change })
+        Output::Set { verb: "SET", change }
     }
 }

@@ -12,7 +12,7 @@ use varve_model::{Error, Reason, Result};
 use varve_protocol::output::Output;
 use varve_query::error::from_datafusion;
 
-use super::{Conductor, Scope};
+use super::{Conductor, Scope, table_of};
 use crate::catalog::types::{default_text, describe_type, sql_type, ttl_text};
 use crate::language::sql::{Name, Show, ShowFilter};
 
@@ -57,6 +57,7 @@ impl Sheet {
 }
 
 /// A text cell.
+#[allow(clippy::unnecessary_wraps, reason = "cells are optional, and this makes one")]
 fn text(value: impl Into<String>) -> Option<String> {
     Some(value.into())
 }
@@ -135,7 +136,7 @@ impl Conductor {
     }
 
     fn show_columns(&self, scope: &Scope, full: bool, table: &Name) -> Result<Sheet> {
-        let table = self.table(scope, &self.feed.view(), table)?;
+        let table = table_of(scope, &self.feed.view(), table)?;
         let names: &[&str] = if full {
             &["Field", "Type", "Collation", "Null", "Key", "Default", "Comment", "Privileges", "Extra", "Greptime_type"]
         } else {
@@ -165,7 +166,7 @@ impl Conductor {
     }
 
     fn show_index(&self, scope: &Scope, table: &Name) -> Result<Sheet> {
-        let table = self.table(scope, &self.feed.view(), table)?;
+        let table = table_of(scope, &self.feed.view(), table)?;
         let mut sheet = Sheet::new(&[
             "Table",
             "Non_unique",
@@ -210,7 +211,7 @@ impl Conductor {
     }
 
     fn show_create_table(&self, scope: &Scope, table: &Name) -> Result<Sheet> {
-        let table = self.table(scope, &self.feed.view(), table)?;
+        let table = table_of(scope, &self.feed.view(), table)?;
         let mut sheet = Sheet::new(&["Table", "Create Table"]);
         sheet.push(vec![text(&table.info.name), text(create::table_text(&table))]);
         Ok(sheet)
@@ -229,7 +230,7 @@ impl Conductor {
         if SYSTEM_DATABASES.contains(&database) {
             return Err(Error::unsupported(format!("DESC of a table in {database}")).with_reason(Reason::Unsupported));
         }
-        let table = self.table(scope, &self.feed.view(), &name)?;
+        let table = table_of(scope, &self.feed.view(), &name)?;
         let mut sheet = Sheet::new(&["Column", "Type", "Key", "Null", "Default", "Semantic Type"]);
         for column in &table.info.schema.columns {
             let role = match column.role {

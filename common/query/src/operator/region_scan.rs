@@ -213,7 +213,7 @@ fn first_rows(
     batches: impl Stream<Item = Result<RecordBatch>>,
     fetch: Option<usize>,
 ) -> impl Stream<Item = Result<RecordBatch>> {
-    let cut = batches.scan(fetch.unwrap_or(usize::MAX), |left, batch| {
+    batches.scan(fetch.unwrap_or(usize::MAX), |left, batch| {
         if *left == 0 {
             return future::ready(None);
         }
@@ -223,6 +223,5 @@ fn first_rows(
             batch
         });
         future::ready(Some(batch))
-    });
-    cut
+    })
 }

@@ -12,7 +12,7 @@ use super::create::column;
 use super::options;
 use super::parse::{database, expected, ident, name, skip, syntax, word, words};
 
-pub(super) fn parse(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
+pub(super) fn parse(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
     skip(parser, 1);
     if words(parser, &["DATABASE"]) || words(parser, &["SCHEMA"]) {
         return alter_database(parser);
@@ -51,7 +51,7 @@ fn alter_database(parser: &mut Parser<'_>) -> Result<Statement> {
     Ok(Statement::AlterDatabase { database, ttl })
 }
 
-fn action(parser: &mut Parser<'_>, zone: &Zone, actions: &mut Vec<AlterAction>) -> Result<()> {
+fn action(parser: &mut Parser<'_>, zone: Zone, actions: &mut Vec<AlterAction>) -> Result<()> {
     if words(parser, &["ADD"]) {
         add_column(parser, zone, actions)
     } else if words(parser, &["DROP", "COLUMN"]) || words(parser, &["DROP"]) {
@@ -85,7 +85,7 @@ fn action(parser: &mut Parser<'_>, zone: &Zone, actions: &mut Vec<AlterAction>) 
 }
 
 /// `[COLUMN] [IF NOT EXISTS] c type .. [FIRST | AFTER x]`; neighbours share one change of the schema.
-fn add_column(parser: &mut Parser<'_>, zone: &Zone, actions: &mut Vec<AlterAction>) -> Result<()> {
+fn add_column(parser: &mut Parser<'_>, zone: Zone, actions: &mut Vec<AlterAction>) -> Result<()> {
     words(parser, &["COLUMN"]);
     let skip_existing = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
     let part = column(parser, zone)?;
@@ -110,7 +110,7 @@ fn add_column(parser: &mut Parser<'_>, zone: &Zone, actions: &mut Vec<AlterActio
     }
     match actions.last_mut() {
         Some(AlterAction::AddColumns { columns, if_not_exists }) if *if_not_exists == skip_existing => {
-            columns.push(new)
+            columns.push(new);
         }
         _ => actions.push(AlterAction::AddColumns { columns: vec![new], if_not_exists: skip_existing }),
     }

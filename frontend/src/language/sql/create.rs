@@ -15,7 +15,7 @@ use super::options;
 use super::parse::{database, expected, ident, name, skip, syntax, word, words};
 use super::types::logical_type;
 
-pub(super) fn parse(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
+pub(super) fn parse(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
     skip(parser, 1);
     if words(parser, &["TABLE"]) {
         return table(parser, zone).map(|table| Statement::CreateTable(Box::new(table)));
@@ -51,20 +51,20 @@ fn create_database(parser: &mut Parser<'_>) -> Result<CreateDatabase> {
 
 /// What the parts of a column list say, before roles are known.
 #[derive(Default)]
-struct Columns {
+struct Parts {
     columns: Vec<NewColumn>,
     time_index: Vec<String>,
     inline_keys: Vec<String>,
     primary_key: Option<Vec<String>>,
 }
 
-fn table(parser: &mut Parser<'_>, zone: &Zone) -> Result<CreateTable> {
+fn table(parser: &mut Parser<'_>, zone: Zone) -> Result<CreateTable> {
     let if_not_exists = if_not_exists(parser);
     let name = name(parser)?;
     if words(parser, &["LIKE"]) {
         return Err(Error::unsupported("CREATE TABLE LIKE is not supported"));
     }
-    let mut parts = Columns::default();
+    let mut parts = Parts::default();
     parser.expect_token(&Token::LParen).map_err(syntax)?;
     while !parser.consume_token(&Token::RParen) {
         part(parser, zone, &mut parts)?;
@@ -105,7 +105,7 @@ fn engine(parser: &mut Parser<'_>) -> Result<()> {
 }
 
 /// One column or constraint.
-fn part(parser: &mut Parser<'_>, zone: &Zone, parts: &mut Columns) -> Result<()> {
+fn part(parser: &mut Parser<'_>, zone: Zone, parts: &mut Parts) -> Result<()> {
     if words(parser, &["TIME", "INDEX"]) {
         let names = name_list(parser)?;
         parts.time_index.extend(names);
@@ -150,7 +150,7 @@ pub(super) struct ColumnPart {
 }
 
 /// `name type options..`.
-pub(super) fn column(parser: &mut Parser<'_>, zone: &Zone) -> Result<ColumnPart> {
+pub(super) fn column(parser: &mut Parser<'_>, zone: Zone) -> Result<ColumnPart> {
     let name = ident(&parser.parse_identifier().map_err(syntax)?);
     let logical = logical_type(&parser.parse_data_type().map_err(syntax)?)?;
     let mut part = ColumnPart { new: NewColumn::field(name, logical), time_index: false, primary_key: false };
@@ -161,7 +161,7 @@ pub(super) fn column(parser: &mut Parser<'_>, zone: &Zone) -> Result<ColumnPart>
             part.new.nullable = true;
         } else if words(parser, &["DEFAULT"]) {
             let expr = parser.parse_expr().map_err(syntax)?;
-            part.new.default = default(&expr, &part.new, *zone)?;
+            part.new.default = default(&expr, &part.new, zone)?;
         } else if words(parser, &["TIME", "INDEX"]) {
             part.time_index = true;
         } else if words(parser, &["PRIMARY", "KEY"]) {
@@ -208,8 +208,8 @@ fn default(expr: &Expr, column: &NewColumn, zone: Zone) -> Result<Option<ColumnD
 }
 
 /// Gives every column its role and the key its order.
-fn roles(parts: Columns) -> Result<(Vec<NewColumn>, Vec<String>)> {
-    let Columns { mut columns, time_index, inline_keys, primary_key } = parts;
+fn roles(parts: Parts) -> Result<(Vec<NewColumn>, Vec<String>)> {
+    let Parts { mut columns, time_index, inline_keys, primary_key } = parts;
     let [time] = &time_index[..] else {
         return Err(Error::invalid(format!("a table needs exactly one TIME INDEX column, not {}", time_index.len()))
             .with_reason(Reason::BadValue));

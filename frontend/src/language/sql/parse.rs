@@ -21,7 +21,7 @@ use super::{alter, create, show};
 const DEPTH_MAX: usize = 128;
 
 /// Statements of a text. Errors: `Syntax`, `Unsupported`, `TooLarge`.
-pub(crate) fn parse(text: &str, zone: &Zone) -> Result<Vec<Statement>> {
+pub(crate) fn parse(text: &str, zone: Zone) -> Result<Vec<Statement>> {
     if text.len() > SQL_TEXT_BYTES_MAX {
         return Err(Error::invalid(format!("the SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes"))
             .with_reason(Reason::TooLarge));
@@ -46,7 +46,7 @@ pub(crate) fn parse(text: &str, zone: &Zone) -> Result<Vec<Statement>> {
     }
 }
 
-fn statement(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
+fn statement(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
     let first = word(parser, 0).unwrap_or_default();
     match first.as_str() {
         "CREATE" => create::parse(parser, zone),
@@ -73,7 +73,7 @@ fn statement(parser: &mut Parser<'_>, zone: &Zone) -> Result<Statement> {
         "DELETE" => delete(parser),
         "ADMIN" => admin(parser),
         "BEGIN" | "COMMIT" | "ROLLBACK" | "START" | "END" | "SAVEPOINT" | "RELEASE" | "ABORT" | "DISCARD" => {
-            transaction(parser, &first)
+            Ok(transaction(parser, &first))
         }
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "FROM" => query(parser),
         "" if parser.peek_token_ref().token == Token::LParen => query(parser),
@@ -185,9 +185,9 @@ fn admin(parser: &mut Parser<'_>) -> Result<Statement> {
     Ok(Statement::Admin { function, action, table: argument })
 }
 
-fn transaction(parser: &mut Parser<'_>, first: &str) -> Result<Statement> {
+fn transaction(parser: &mut Parser<'_>, first: &str) -> Statement {
     skip_statement(parser);
-    Ok(Statement::Transaction(match first {
+    Statement::Transaction(match first {
         "BEGIN" => "BEGIN",
         "START" => "START TRANSACTION",
         "ROLLBACK" | "ABORT" => "ROLLBACK",
@@ -195,7 +195,7 @@ fn transaction(parser: &mut Parser<'_>, first: &str) -> Result<Statement> {
         "RELEASE" => "RELEASE",
         "DISCARD" => "DISCARD ALL",
         _ => "COMMIT",
-    }))
+    })
 }
 
 /// SET: the settings that have a meaning here; all others are accepted and ignored.

@@ -20,7 +20,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
         }
         "TABLES" => {
             skip(parser, 1);
-            let database = in_clause(parser)?.then(|| database(parser)).transpose()?;
+            let database = in_clause(parser).then(|| database(parser)).transpose()?;
             Ok(Show::Tables { full, database, filter: filter(parser)? })
         }
         "COLUMNS" | "FIELDS" => {
@@ -47,21 +47,21 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
             skip(parser, 1);
             Ok(Show::Variables { name: None, filter: filter(parser)? })
         }
-        "STATUS" => nothing(parser, &["Variable_name", "Value"]),
-        "WARNINGS" | "ERRORS" => nothing(parser, &["Level", "Code", "Message"]),
-        "VIEWS" => nothing(parser, &["Views"]),
-        "FLOWS" => nothing(parser, &["Flows"]),
-        "TRIGGERS" => nothing(parser, &["Trigger"]),
+        "STATUS" => Ok(nothing(parser, &["Variable_name", "Value"])),
+        "WARNINGS" | "ERRORS" => Ok(nothing(parser, &["Level", "Code", "Message"])),
+        "VIEWS" => Ok(nothing(parser, &["Views"])),
+        "FLOWS" => Ok(nothing(parser, &["Flows"])),
+        "TRIGGERS" => Ok(nothing(parser, &["Trigger"])),
         "PROCESSLIST" | "FUNCTIONS" | "GRANTS" | "ENGINES" | "PLUGINS" | "EVENTS" | "PROCEDURE" | "FUNCTION"
         | "CHARSET" | "CHARACTER" | "COLLATION" | "REGION" | "PARTITIONS" => {
             Err(Error::unsupported(format!("SHOW {kind} is not supported")))
         }
-        _ => variable(parser),
+        _ => Ok(variable(parser)),
     }
 }
 
 /// `SHOW name` as PostgreSQL has it, with its names of several words.
-fn variable(parser: &mut Parser<'_>) -> Result<Show> {
+fn variable(parser: &mut Parser<'_>) -> Show {
     let mut parts = Vec::new();
     while let Token::Word(word) = &parser.peek_token_ref().token {
         parts.push(word.value.to_lowercase());
@@ -75,25 +75,25 @@ fn variable(parser: &mut Parser<'_>) -> Result<Show> {
         ["transaction", "isolation", "level"] => "transaction_isolation".to_owned(),
         _ => parts.concat(),
     };
-    Ok(Show::Variables { name: Some(name), filter: ShowFilter::All })
+    Show::Variables { name: Some(name), filter: ShowFilter::All }
 }
 
-fn nothing(parser: &mut Parser<'_>, columns: &'static [&'static str]) -> Result<Show> {
+fn nothing(parser: &mut Parser<'_>, columns: &'static [&'static str]) -> Show {
     skip_statement(parser);
-    Ok(Show::Nothing(columns))
+    Show::Nothing(columns)
 }
 
-fn in_clause(parser: &mut Parser<'_>) -> Result<bool> {
-    Ok(parser.parse_one_of_keywords(&[Keyword::FROM, Keyword::IN]).is_some())
+fn in_clause(parser: &mut Parser<'_>) -> bool {
+    parser.parse_one_of_keywords(&[Keyword::FROM, Keyword::IN]).is_some()
 }
 
 /// `FROM t [FROM db]`.
 fn table_in(parser: &mut Parser<'_>) -> Result<super::Name> {
-    if !in_clause(parser)? {
+    if !in_clause(parser) {
         return Err(expected("FROM", parser));
     }
     let mut table = name(parser)?;
-    if in_clause(parser)? {
+    if in_clause(parser) {
         table.database = Some(database(parser)?);
     }
     Ok(table)

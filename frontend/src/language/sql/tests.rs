@@ -8,13 +8,13 @@ use varve_query::zone::Zone;
 use super::*;
 
 fn one(text: &str) -> Statement {
-    let mut statements = parse(text, &Zone::parse("UTC").unwrap()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let mut statements = parse(text, Zone::parse("UTC").unwrap()).unwrap_or_else(|error| panic!("{text}: {error}"));
     assert_eq!(statements.len(), 1, "{text}");
     statements.remove(0)
 }
 
 fn error(text: &str) -> Error {
-    match parse(text, &Zone::parse("UTC").unwrap()) {
+    match parse(text, Zone::parse("UTC").unwrap()) {
         Err(error) => error,
         Ok(statements) => panic!("{text} parsed as {statements:?}"),
     }
@@ -85,7 +85,7 @@ fn options_defaults_and_comments_are_understood() {
     );
     assert_eq!(create.name, Name { database: Some("db".into()), table: "t".into() });
     assert_eq!((create.regions, create.options.merge_mode), (Some(4), MergeMode::Append));
-    assert_eq!(create.options.ttl, Some(Ttl::For(std::time::Duration::from_secs(7 * 86_400))));
+    assert_eq!(create.options.ttl, Some(Ttl::For(std::time::Duration::from_hours(7 * 24))));
     let defaults = create.columns.iter().map(|column| column.default.clone()).collect::<Vec<_>>();
     assert_eq!(
         defaults,
@@ -132,9 +132,9 @@ fn wrong_definitions_say_why() {
 #[test]
 fn a_text_holds_many_statements_and_blanks_between_them() {
     let zone = Zone::parse("UTC").unwrap();
-    assert_eq!(parse(" ;; SELECT 1 ;; -- nothing\n SELECT 2; ", &zone).unwrap().len(), 2);
-    assert_eq!(parse("", &zone).unwrap(), []);
-    assert_eq!(parse("/* only a comment */", &zone).unwrap(), []);
+    assert_eq!(parse(" ;; SELECT 1 ;; -- nothing\n SELECT 2; ", zone).unwrap().len(), 2);
+    assert_eq!(parse("", zone).unwrap(), []);
+    assert_eq!(parse("/* only a comment */", zone).unwrap(), []);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn no_text_overflows_the_stack_or_panics() {
         "USE",
         "DESC",
     ] {
-        let _ = parse(text, &Zone::parse("UTC").unwrap());
+        let _ = parse(text, Zone::parse("UTC").unwrap());
     }
 }
 

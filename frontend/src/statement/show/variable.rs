@@ -48,7 +48,9 @@ pub(super) fn show(scope: &Scope, name: Option<&str>) -> Result<Sheet> {
     all.sort_unstable();
     let Some(wanted) = name else {
         let mut sheet = Sheet::new(&["Variable_name", "Value"]);
-        all.into_iter().for_each(|(name, value)| sheet.push(vec![text(name), text(value)]));
+        for (name, value) in all {
+            sheet.push(vec![text(name), text(value)]);
+        }
         return Ok(sheet);
     };
     let (name, value) = all.into_iter().find(|(name, _)| *name == wanted).ok_or_else(|| {
