@@ -1,4 +1,5 @@
 use varve_model::ErrorKind;
+use varve_service::telemetry::stage::{Stage, totals};
 
 use crate::fake::Cluster;
 
@@ -18,11 +19,14 @@ async fn plan_of(cluster: &Cluster, query: &str) -> String {
 #[tokio::test]
 async fn groups_cross_and_rows_do_not() {
     let cluster = spread(3, 3, 1000).await;
+    let before = totals(Stage::Exchange).rows;
     let rows = cluster.rows("SELECT host, avg(v) FROM t GROUP BY host ORDER BY host").await;
     assert_eq!(rows.len(), 10);
     // A series lies in one region, but a node may meet a group once per parallel part.
     let crossed = cluster.rows_sent();
     assert!((10..=20).contains(&crossed), "{crossed} rows crossed for 10 groups of 1000 rows");
+    // Other tests of the process count there too.
+    assert!(totals(Stage::Exchange).rows - before >= crossed);
 }
 
 #[tokio::test]

@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName};
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::datanode::{RegionDelete, RegionWrite};
+use varve_proto::metasrv::TableName;
 use varve_protocol::output::Output;
 use varve_query::error::from_datafusion;
 use varve_query::predicate::{self, Predicate};
 
-use super::query::{bind, logical_plan, select_all};
+use super::query::{bind, count_all, logical_plan, select_all};
 use super::{Conductor, Scope, count, full_name, table_of};
 use crate::cluster::{Table, View, with_routes};
 use crate::language::sql::Delete;
@@ -33,6 +36,8 @@ impl Conductor {
         let Some(Predicate { time, matchers }) = predicate.filter(|predicate| !predicate.time.is_empty()) else {
             return Ok(0);
         };
+        // An owner marks rows deleted without looking for them, so they are counted before.
+        let rows = self.matching(scope, delete).await?;
         let writes = table.info.regions().map(|region| {
             Ok(RegionWrite::Delete(RegionDelete {
                 region,
@@ -43,7 +48,17 @@ impl Conductor {
             }))
         });
         let writes = writes.collect::<Result<Vec<_>>>()?;
-        self.dispatch.send(writes, &scope.deadline).await
+        self.dispatch.send(writes, &scope.deadline).await?;
+        Ok(rows)
+    }
+
+    /// Rows that the statement will delete, as of now.
+    async fn matching(&self, scope: &Scope, delete: &Delete) -> Result<u64> {
+        let from = object_name(full_name(scope, delete.table.clone()));
+        let query = count_all(&from, delete.condition.clone())?;
+        let (_, batches) = Box::pin(self.collect(scope, query)).await?;
+        let counts = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter());
+        Ok(counts.sum::<i64>().unsigned_abs())
     }
 
     /// What the condition means; `None` when it can never hold.
@@ -56,9 +71,7 @@ impl Conductor {
         view: &Arc<View>,
     ) -> Result<Option<Predicate>> {
         let mut state = self.state(scope, view);
-        let name = full_name(scope, delete.table.clone());
-        let quoted = |text: String| Ident::with_quote('"', text);
-        let from = ObjectName::from(vec![quoted(name.database), quoted(name.table)]);
+        let from = object_name(full_name(scope, delete.table.clone()));
         let logical = logical_plan(&mut state, select_all(&from, condition.clone())?, scope, view).await?;
         let logical = state.optimize(&bind(logical, scope)?).map_err(from_datafusion)?;
         match strip(&logical) {
@@ -71,6 +84,12 @@ impl Conductor {
             _ => Err(unsupported()),
         }
     }
+}
+
+/// A full name as SQL writes it.
+pub(super) fn object_name(name: TableName) -> ObjectName {
+    let quoted = |text: String| Ident::with_quote('"', text);
+    ObjectName::from(vec![quoted(name.database), quoted(name.table)])
 }
 
 /// The plan below projections that only rename.

@@ -11,6 +11,7 @@ use varve_protocol::output::Output;
 use varve_query::column::arrow_type;
 use varve_query::error::from_datafusion;
 
+use super::delete::object_name;
 use super::insert::target_columns;
 use super::query::{logical_plan, parameter_types, scalar, select_all};
 use super::{Conductor, Scope, full_name, table_of};
@@ -29,9 +30,7 @@ impl Conductor {
             Statement::Insert(insert) => self.prepare_insert(scope, *insert).await,
             Statement::Delete(delete) => {
                 let Some(condition) = delete.condition else { return Ok(no_rows()) };
-                let name = full_name(scope, delete.table);
-                let quoted = |text: String| ast::Ident::with_quote('"', text);
-                let from = ast::ObjectName::from(vec![quoted(name.database), quoted(name.table)]);
+                let from = object_name(full_name(scope, delete.table));
                 let plan = logical_plan(&mut state, select_all(&from, condition)?, scope, &view).await?;
                 Ok(Prepared { params: parameter_types(&plan)?, schema: None })
             }

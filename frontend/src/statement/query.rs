@@ -172,14 +172,21 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>
 
 /// `SELECT * FROM table WHERE condition`. Errors: `Internal`.
 pub(super) fn select_all(table: &ast::ObjectName, condition: ast::Expr) -> Result<ast::Query> {
-    let text = format!("SELECT * FROM {table}");
+    select("*", table, Some(condition))
+}
+
+/// `SELECT count(*) FROM table [WHERE condition]`. Errors: `Internal`.
+pub(super) fn count_all(table: &ast::ObjectName, condition: Option<ast::Expr>) -> Result<ast::Query> {
+    select("count(*)", table, condition)
+}
+
+fn select(what: &str, table: &ast::ObjectName, condition: Option<ast::Expr>) -> Result<ast::Query> {
+    let text = format!("SELECT {what} FROM {table}");
     let broken = |error| varve_model::Error::internal("a quoted name parses").with_source(error);
-    let mut query = *Parser::new(&GenericDialect {})
-        .try_with_sql(&text)
-        .and_then(|mut parser| parser.parse_query())
-        .map_err(broken)?;
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
+    let mut query = *parsed.map_err(broken)?;
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
-        select.selection = Some(condition);
+        select.selection = condition;
     }
     Ok(query)
 }
