@@ -7,6 +7,9 @@ use varve_service::telemetry::logs::LogFormat;
 
 use crate::args::StandaloneArgs;
 
+#[cfg(test)]
+mod tests;
+
 /// The settings in force. docs/config.md lists the keys.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

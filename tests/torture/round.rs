@@ -26,7 +26,7 @@ const POINTS: [&str; 9] = [
 ];
 
 /// Tiny sizes, so that every round flushes and compacts many times.
-const TINY: [(&str, &str); 2] = [("VARVE_DATANODE__FLUSH_BYTES", "65536"), ("VARVE_DATANODE__COMPACT_FILES", "3")];
+const TINY: [(&str, &str); 2] = [("VARVE_DATANODE__FLUSH_BYTES", "65536"), ("VARVE_DATANODE__COMPACT_EVERY_MS", "200")];
 
 type Fates = Mutex<BTreeMap<(u64, u64), Fate>>;
 

@@ -36,14 +36,47 @@ ids! {
     Sequence(u64) "{}";
     /// A version of a table's schema; +1 at every change.
     SchemaVersion(u32) "{}";
+}
+
+macro_rules! wide_ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u128);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        // As 32 hex digits: JSON readers other than ours round integers of this size.
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let valid = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let bits = valid.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
+                bits.map(Self).ok_or_else(|| serde::de::Error::custom(format_args!("'{text}' is not 32 hex digits")))
+            }
+        }
+    )*};
+}
+
+wide_ids! {
     /// 128 random bits that tell one life of a table from another of the same id.
-    Incarnation(u128) "{:032x}";
+    Incarnation;
     /// 128 random bits, fresh for every object body that is created.
-    Nonce(u128) "{:032x}";
+    Nonce;
     /// 128 random bits that name a cluster.
-    ClusterId(u128) "{:032x}";
+    ClusterId;
     /// 128 random bits that name a local WAL directory.
-    VolumeId(u128) "{:032x}";
+    VolumeId;
 }
 
 /// A region: one partition of a table.

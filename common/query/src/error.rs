@@ -105,7 +105,19 @@ fn plan(text: &str) -> Error {
         let name = text.trim_start_matches("failed to resolve schema: ");
         return Error::not_found(format!("database '{name}' not found")).with_reason(Reason::Database);
     }
-    Error::invalid(text).with_reason(Reason::Plan)
+    Error::invalid(without_blame(text)).with_reason(Reason::Plan)
+}
+
+/// DataFusion reports a call with wrong types as its own bug, in the midst of a text that says what fits.
+/// The user made no bug report necessary: only the useful half stays.
+fn without_blame(text: &str) -> &str {
+    const BLAME: &str = "You might need to add explicit type casts.";
+    if !text.starts_with("Internal error:") {
+        return text;
+    }
+    text.split_once("filing a bug report in our issue tracker: ")
+        .and_then(|(_, rest)| rest.split_once(". "))
+        .map_or(text, |(_, useful)| useful.split_once(BLAME).map_or(useful, |(useful, _)| useful.trim_end()))
 }
 
 /// The parser's text without the name of its type.

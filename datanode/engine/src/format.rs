@@ -11,7 +11,6 @@ pub mod decimal;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod framed;
-pub mod hex;
 pub mod object;
 pub mod pack;
 pub mod segment;

@@ -27,3 +27,14 @@ fn planning_errors_name_table_and_database() {
     let error = from_datafusion(DataFusionError::ResourcesExhausted("pool".into()));
     assert_eq!(error.kind(), ErrorKind::Busy);
 }
+
+#[test]
+fn a_call_with_wrong_types_is_not_called_a_bug() {
+    let text = "Internal error: Function 'sum' failed. This issue was likely caused by a bug in DataFusion's code. \
+                Please help us to resolve this by filing a bug report in our issue tracker: \
+                https://github.com/apache/datafusion/issues. No function matches the given name and argument types \
+                'sum(Utf8View)'. You might need to add explicit type casts.\n\tCandidate functions:\n\tsum(Int64)";
+    let error = from_datafusion(DataFusionError::Plan(text.to_owned()));
+    assert_eq!(error.message(), "No function matches the given name and argument types 'sum(Utf8View)'.");
+    assert_eq!(error.reason(), Reason::Plan);
+}

@@ -17,14 +17,21 @@ thread_local! {
     static HOOK: std::cell::RefCell<Option<std::rc::Rc<dyn Fn(&'static str)>>> = const { std::cell::RefCell::new(None) };
 }
 
-/// Asks this thread's hook, or crate `fail` (panic, sleep, pause, ..., set by `FAILPOINTS`) when there is none.
+/// Asks this thread's hook, or crate `fail` when there is none: `FAILPOINTS` sets panic, sleep, pause, and
+/// `return`, which ends the process as `kill -9` does.
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &'static str) {
+    static LOADED: std::sync::Once = std::sync::Once::new();
     let hook = HOOK.with_borrow(Clone::clone);
-    match hook {
-        Some(hook) => hook(name),
-        None => fail::fail_point!(name),
+    if let Some(hook) = hook {
+        return hook(name);
     }
+    // The scenario lives as long as the process; its end would switch the points off.
+    LOADED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    fail::eval(name, |_| {
+        let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        unreachable!("a process that kills itself is gone: {killed:?}");
+    });
 }
 
 /// Sets what happens at points passed by this thread: a simulation runs in one, and crate `fail` knows one process.

@@ -7,7 +7,6 @@ use varve_model::Result;
 use varve_model::id::{ClusterId, NodeEpoch, Nonce, VolumeId};
 
 use super::framed::{self, SESSION};
-use super::hex;
 
 #[cfg(test)]
 mod tests;
@@ -19,15 +18,13 @@ pub struct Session {
     /// The session.
     pub node_epoch: NodeEpoch,
     /// Fresh for every body.
-    #[serde(with = "hex::nonce")]
     pub nonce: Nonce,
     /// The cluster.
-    #[serde(with = "hex::cluster")]
     pub cluster: ClusterId,
     /// Lanes that it may ever use; a sealer seals them all.
     pub lanes: u8,
     /// The volume of its local log, if it has one.
-    #[serde(with = "hex::volume", default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeId>,
 }
 

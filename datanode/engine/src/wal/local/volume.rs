@@ -10,7 +10,6 @@ use varve_model::{Error, Result};
 use super::disk::Disk;
 use super::{io_error, is_missing};
 use crate::format::framed::{self, VOLUME};
-use crate::format::hex;
 
 #[cfg(test)]
 mod tests;
@@ -24,10 +23,10 @@ const NAME_NEW: &str = "volume.new";
 #[serde(deny_unknown_fields)]
 pub(super) struct Volume {
     /// 128 random bits.
-    #[serde(rename = "volume", with = "hex::volume")]
+    #[serde(rename = "volume")]
     pub(super) id: VolumeId,
     /// The cluster that uses it; a volume serves one.
-    #[serde(with = "hex::cluster", default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<ClusterId>,
     /// Sessions that lived here, ascending.
     pub(super) sessions: Vec<NodeEpoch>,

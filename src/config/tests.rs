@@ -1,0 +1,34 @@
+use super::*;
+
+#[test]
+fn the_page_of_settings_names_every_key_with_its_default() {
+    let page = include_str!("../../docs/config.md");
+    let text = toml::to_string(&Config::default()).expect("settings are TOML");
+    let mut section = String::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            let value = value.trim_matches('"');
+            let row = format!("| `{section}.{key}` | `{value}`");
+            assert!(page.contains(&row), "docs/config.md has no row that begins with {row}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_wins_and_an_unknown_key_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("varve.toml");
+    std::fs::write(&file, "[datanode]\nwal_bytes_max = 7\n[frontend]\nhttp_addr = \"127.0.0.1:1\"\n").expect("written");
+    let args = StandaloneArgs {
+        config: Some(file.clone()),
+        http_addr: Some("127.0.0.1:2".parse().expect("an address")),
+        ..StandaloneArgs::default()
+    };
+    let config = Config::load(&args).expect("valid");
+    assert_eq!((config.datanode.wal_bytes_max, config.frontend.http_addr.port()), (7, 2));
+    std::fs::write(&file, "[datanode]\nwal_byte_max = 7\n").expect("written");
+    let error = Config::load(&args).expect_err("a typo");
+    assert!(error.message().contains("wal_byte_max"), "{error}");
+}
