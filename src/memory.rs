@@ -15,20 +15,20 @@ fn available() -> u64 {
     cgroup.into_iter().chain(machine).min().unwrap_or(1 << 30)
 }
 
-/// The accounts of a process. Their shares are those of docs/guide/memory.md.
+/// The accounts of a process. Memtables and queries take 40 % each, bodies of requests 10 %; the rest is slack.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Memtables and what waits for the WAL.
-    pub memtables: Account,
+    pub(crate) memtables: Account,
     /// Queries, scans included.
-    pub queries: Account,
+    pub(crate) queries: Account,
     /// Bodies of requests in flight.
-    pub requests: Account,
+    pub(crate) requests: Account,
 }
 
 impl Memory {
     /// Accounts for the memory there is.
-    pub fn measure() -> Self {
+    pub(crate) fn measure() -> Self {
         let root = Account::root("process", available() / 10 * 9);
         let share = |percent: u64| root.bytes_max() / 100 * percent;
         Self {

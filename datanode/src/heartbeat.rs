@@ -93,6 +93,10 @@ impl Heart {
                 ended = self.stream(&mut orders, &done, &mut finished) => ended,
                 () = token.cancelled() => return,
             };
+            if token.is_cancelled() {
+                // The streams of a process that stops end in any order.
+                return;
+            }
             if let Err(error) = ended {
                 if error.kind() == ErrorKind::Fenced {
                     // Regions keep their permits until the lease ends and then refuse: nothing to undo here.

@@ -29,24 +29,24 @@ use varve_service::telemetry::stage::{Stage, count};
 const BATCHES_AHEAD: usize = 2;
 
 /// The open region of an id. Errors: `StaleRoute` when it is not here.
-pub type Regions = Arc<dyn Fn(RegionId) -> Result<Arc<Region>> + Send + Sync>;
+pub(crate) type Regions = Arc<dyn Fn(RegionId) -> Result<Arc<Region>> + Send + Sync>;
 
 /// Runs reads.
 #[derive(Clone, Debug)]
-pub struct Queries {
+pub(crate) struct Queries {
     sessions: Sessions,
     reader: Arc<Reader>,
 }
 
 impl Queries {
     /// Plans run in `partitions` parallel parts and charge `memory`. Errors: `Internal`.
-    pub fn new(regions: Regions, memory: &Account, partitions: usize, tasks: TaskSet) -> Result<Self> {
+    pub(crate) fn new(regions: Regions, memory: &Account, partitions: usize, tasks: TaskSet) -> Result<Self> {
         let reader = Arc::new(Reader { regions, tasks });
         Ok(Self { sessions: Sessions::new(memory, partitions)?, reader })
     }
 
     /// Runs a fragment. Errors: `InvalidRequest` for bytes of another version; `StaleRoute` in the stream.
-    pub async fn fragment(&self, call: &Call, fragment: Bytes) -> Result<ScanReply> {
+    pub(crate) async fn fragment(&self, call: &Call, fragment: Bytes) -> Result<ScanReply> {
         let span = tracing::debug_span!("fragment", request = call.request_id);
         let (schema, stream) = async {
             let reader = Arc::clone(&self.reader) as Arc<dyn RegionReader>;
@@ -63,7 +63,7 @@ impl Queries {
     }
 
     /// Rows of one region. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.
-    pub async fn region(&self, spec: &ScanSpec) -> Result<ScanReply> {
+    pub(crate) async fn region(&self, spec: &ScanSpec) -> Result<ScanReply> {
         let scan = (self.reader.regions)(spec.region)?.scan(spec).await?;
         Ok(ScanReply { schema: scan.schema, stream: self.reader.merge(scan.streams) })
     }

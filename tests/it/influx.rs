@@ -49,14 +49,15 @@ async fn an_unknown_database_is_named() {
 }
 
 #[tokio::test]
-async fn timestamps_at_the_ends_of_i64_come_back() {
+async fn timestamps_at_the_ends_of_i64_come_back_or_are_refused_by_name() {
     let varve = Varve::start().await;
+    // The far past is taken; InfluxDB's own bounds and the future are not.
     let body = "e v=1i -9223372036854775806\ne v=2i 9223372036854775806\ne v=3i 9223372036854775807\n";
     let (status, text) = varve.write("/write?db=public", body).await;
     assert_eq!(status, 400, "{text}");
     assert!(text.contains("time outside range"), "{text}");
     let rows = varve.rows("SELECT CAST(\"time\" AS BIGINT) FROM e ORDER BY v").await;
-    assert_eq!(serde_json::json!(rows), serde_json::json!([[-9_223_372_036_854_775_806_i64], [9_223_372_036_854_775_806_i64]]));
+    assert_eq!(serde_json::json!(rows), serde_json::json!([[-9_223_372_036_854_775_806_i64]]));
     varve.stop().await;
 }
 

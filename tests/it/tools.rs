@@ -21,7 +21,7 @@ async fn duckdb_and_pyarrow_read_the_files_as_one_table() {
     varve.write("/write?db=public", "cpu,host=a,dc=x usage=3.5,ok=true 3\n").await;
     varve.run("ADMIN flush_table('cpu')").await;
     let glob = varve.folder().join("bucket/r/*/*/d/*.parquet").to_string_lossy().into_owned();
-    let duck = "import duckdb, sys; print(duckdb.sql(f\"select count(*), sum(usage), count(dc) from read_parquet('{sys.argv[1]}', union_by_name=true)\").fetchone())";
+    let duck = "import duckdb, sys; print(duckdb.sql(f\"select count(*), sum(usage), count(dc) from read_parquet('{sys.argv[1]}', union_by_name=true)\").fetchall()[0])";
     if let Some(answer) = python("duckdb", duck, std::slice::from_ref(&glob)).await {
         assert_eq!(answer, "(3, 7.5, 1)");
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use varve_engine::store::fault::{FaultRates, FaultStore};
 use varve_engine::wal::local::SimDisk;
 use varve_metasrv::kv::memory::MemoryKv;
-use varve_service::clock::{Clock, ManualClock, SharedClock};
+use varve_service::clock::{ManualClock, SharedClock};
 use varve_service::task::{Blocking, TaskSet};
 
 /// 2026-01-01T00:00:00Z.

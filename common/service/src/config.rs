@@ -27,7 +27,8 @@ where
         figment = figment.merge(Toml::file_exact(path));
     }
     figment
-        .merge(Env::prefixed(ENV_PREFIX).split("__"))
+        // Every setting is in a section; `VARVE_SEED` and the like belong to tests and tools.
+        .merge(Env::prefixed(ENV_PREFIX).filter(|key| key.as_str().contains("__")).split("__"))
         .merge(Serialized::defaults(flags))
         .extract()
         .map_err(|error| Error::invalid(format!("configuration: {error}")).with_reason(Reason::BadValue))

@@ -56,7 +56,7 @@ fn open(path: PathBuf) -> Result<Inner> {
     let database = Database::create(&path).map_err(|error| {
         in_file(match error {
             DatabaseError::DatabaseAlreadyOpen => {
-                Error::unavailable("another process holds it").with_hint("is varve running on this directory already?")
+                Error::unavailable("it is in use by another process").with_hint("is varve running on this directory already?")
             }
             error => damaged(error.into()),
         })

@@ -63,7 +63,11 @@ enum Choice {
 fn active() -> Option<Bug> {
     match CHOSEN.get() {
         Choice::Here(bug) => bug,
-        Choice::Environment => std::env::var("VARVE_BUG").ok().and_then(|name| name.parse().ok()),
+        Choice::Environment => {
+            static ENVIRONMENT: std::sync::LazyLock<Option<Bug>> =
+                std::sync::LazyLock::new(|| std::env::var("VARVE_BUG").ok().and_then(|name| name.parse().ok()));
+            *ENVIRONMENT
+        }
     }
 }
 
