@@ -142,17 +142,10 @@ impl Client {
             })
             .collect::<Vec<_>>();
         let token = (self.world.draw(2) == 0).then(|| format!("r{request}"));
-        let mut fate = self.write(node, rows_of("a", &rows), token.clone()).await;
-        // With a token the request may be sent again, also while the first is on its way.
-        if token.is_some() && (fate == Fate::Unknown || self.world.draw(3) == 0) {
-            let again = self.node.lock().clone();
-            if let Some(node) = again {
-                let second = self.write(&node, rows_of("a", &rows), token).await;
-                if second == Fate::Acked {
-                    fate = Fate::Acked;
-                }
-            }
-        }
+        let fate = match token {
+            None => self.write(node, rows_of("a", &rows), None).await,
+            Some(token) => self.write_twice(node, &rows, token).await,
+        };
         let partition = Partition::even(REGIONS).expect("a valid count");
         let mut regions = BTreeMap::new();
         for (series, _, id) in &rows {
@@ -162,6 +155,25 @@ impl Client {
         }
         self.world.note(format_args!("client {} appends {} rows as {request}: {fate:?}", self.number, rows.len()));
         self.history.lock().append(request, regions, fate);
+    }
+
+    /// Sends the same request twice under one token, the second while the first is on its way or after it.
+    /// One acknowledgement is enough: the rows must then be there, once.
+    async fn write_twice(&self, node: &Arc<Node>, rows: &[(String, i64, i64)], token: String) -> Fate {
+        let pause = self.world.draw(40);
+        let second = async {
+            self.world.sleep_millis(pause).await;
+            let node = self.node.lock().clone();
+            match node {
+                Some(node) => self.write(&node, rows_of("a", rows), Some(token.clone())).await,
+                None => Fate::Unknown,
+            }
+        };
+        match futures::join!(self.write(node, rows_of("a", rows), Some(token.clone())), second) {
+            (Fate::Acked, _) | (_, Fate::Acked) => Fate::Acked,
+            (Fate::Refused, Fate::Refused) => Fate::Refused,
+            _ => Fate::Unknown,
+        }
     }
 
     async fn delete(&self, node: &Arc<Node>) {

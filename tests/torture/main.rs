@@ -6,8 +6,10 @@
 //! (the binary then needs the feature `failpoints`). SIGKILL keeps the page
 //! cache, so a missing fsync is not found here but in the simulation.
 
+#[allow(dead_code, reason = "the benchmarks use the rest")]
 #[path = "../kit/http.rs"]
 mod http;
+#[allow(dead_code, reason = "the benchmarks use the rest")]
 #[path = "../kit/process.rs"]
 mod process;
 mod round;
