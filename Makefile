@@ -43,25 +43,29 @@ freeze: ## Add the hashes of new fixtures to tests/compat/frozen.toml
 stats: ## Lines per package, sizes of files
 	$(CARGO) run --locked -q -p varve-tidy stats
 
+# `--workspace` everywhere: another selection of packages is another set of features, and rebuilds DataFusion.
 it: ## Integration tests: the roles together, over both adapters
-	$(CARGO) test --locked --test it
+	$(CARGO) test --locked --workspace --test it
 
 sim: ## Simulation: SEEDS=40 seeds
-	$(CARGO) test --locked --test sim -- --nocapture
+	$(CARGO) test --locked --workspace --test sim -- --nocapture
 
 sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
-	$(CARGO) test --locked --test sim -- --nocapture replay
+	$(CARGO) test --locked --workspace --test sim -- --nocapture replay
 
 torture: ## kill -9 under load, a third by fail points: ROUNDS=60
-	VARVE_ROUNDS=$(or $(ROUNDS),60) $(CARGO) test --locked --features failpoints --test torture
+	$(CARGO) build --locked --profile $(PROFILE) --features failpoints --bin varve
+	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) \
+		$(CARGO) test --locked --workspace --test torture
 
 bench: bench-load bench-size ## All benchmarks
 
-bench-load: ## Rows per second acked and visible, CPU per stage
-	$(CARGO) bench --locked --bench bench -- load $(ARGS)
+# The harness is built like a test, the server it measures as release: one slow build, not two.
+bench-load: build ## Rows per second acked and visible, CPU per stage
+	VARVE_BINARY=$(abspath $(TARGET))/release/varve $(CARGO) test --locked --workspace --bench bench -- load $(ARGS)
 
-bench-size: ## Bytes per point after flush and after merge
-	$(CARGO) bench --locked --bench bench -- size $(ARGS)
+bench-size: build ## Bytes per point after flush and after merge
+	VARVE_BINARY=$(abspath $(TARGET))/release/varve $(CARGO) test --locked --workspace --bench bench -- size $(ARGS)
 
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
 	$(CARGO) deny check licenses bans sources

@@ -98,9 +98,8 @@ async fn run_all(adapter: Adapter, regions: u32, rows: Rows) {
     for (number, file) in case_files().iter().enumerate() {
         let database = format!("case{number}");
         varve.run(&format!("CREATE DATABASE {database} WITH (regions = '{regions}')")).await;
-        let mut runner = Runner::new(|| async {
-            Ok(Client { varve: Arc::clone(&varve), database: database.clone(), rows })
-        });
+        let mut runner =
+            Runner::new(|| async { Ok(Client { varve: Arc::clone(&varve), database: database.clone(), rows }) });
         if let Err(error) = runner.run_file_async(file).await {
             failures.push(error.display(false).to_string());
         }

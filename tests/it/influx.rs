@@ -66,7 +66,8 @@ async fn the_same_idempotency_key_stores_once_in_an_append_table() {
     let varve = Varve::start().await;
     varve.run("CREATE TABLE once (t TIMESTAMP(9) TIME INDEX, v BIGINT) WITH (append_mode = 'true')").await;
     for _ in 0..3 {
-        let request = varve.http.post(varve.url("/write?db=public")).header("Idempotency-Key", "k1").body("once v=1i 1");
+        let request =
+            varve.http.post(varve.url("/write?db=public")).header("Idempotency-Key", "k1").body("once v=1i 1");
         assert_eq!(request.send().await.expect("a reply").status().as_u16(), 204);
     }
     assert_eq!(varve.rows("SELECT count(*) FROM once").await[0][0], 1);

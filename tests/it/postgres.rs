@@ -21,7 +21,8 @@ async fn simple_and_extended_protocol_read_what_was_written() {
         .batch_execute("CREATE TABLE p (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE, n BIGINT)")
         .await
         .expect("created");
-    let rows = client.execute("INSERT INTO p VALUES ('a', 1000, 1.5, 7), ('b', 2000, NULL, NULL)", &[]).await.expect("ok");
+    let rows =
+        client.execute("INSERT INTO p VALUES ('a', 1000, 1.5, 7), ('b', 2000, NULL, NULL)", &[]).await.expect("ok");
     assert_eq!(rows, 2);
     let rows = client.query("SELECT host, v, n FROM p WHERE host = $1", &[&"a"]).await.expect("rows");
     assert_eq!((rows[0].get::<_, &str>(0), rows[0].get::<_, f64>(1), rows[0].get::<_, i64>(2)), ("a", 1.5, 7));

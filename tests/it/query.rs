@@ -7,7 +7,9 @@ use crate::kit::Varve;
 #[tokio::test]
 async fn only_groups_cross_from_the_datanode_for_an_aggregate() {
     let varve = Varve::start().await;
-    varve.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE) WITH (regions = '3')").await;
+    varve
+        .run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE) WITH (regions = '3')")
+        .await;
     let lines = (0..3000).map(|n| format!("m,host=h{} v={n} {}\n", n % 6, n + 1)).collect::<String>();
     let (status, text) = varve.write("/write?db=public&precision=ms", lines).await;
     assert_eq!(status, 204, "{text}");

@@ -8,7 +8,8 @@ async fn python(module: &str, program: &str, args: &[String]) -> Option<String> 
     if !have(module, found.is_ok_and(|output| output.status.success())) {
         return None;
     }
-    let output = tokio::process::Command::new("python3").arg("-c").arg(program).args(args).output().await.expect("python");
+    let output =
+        tokio::process::Command::new("python3").arg("-c").arg(program).args(args).output().await.expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

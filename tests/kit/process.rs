@@ -30,6 +30,11 @@ impl Drop for Folder {
     }
 }
 
+/// The binary of this build, or the one that `VARVE_BINARY` names: a release build, or one with fail points.
+fn binary() -> PathBuf {
+    std::env::var_os("VARVE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_varve")), PathBuf::from)
+}
+
 /// The process; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -41,7 +46,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on a data directory, with variables added to the environment; returns when it serves.
     pub(crate) fn start(folder: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_varve"))
+        let mut child = Command::new(binary())
             .args(["standalone", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"])
             .args(["--mysql-addr", "127.0.0.1:0", "--postgres-addr", "127.0.0.1:0", "--data-dir"])
             .arg(folder)

@@ -113,7 +113,9 @@ impl History {
                 };
                 if !fits {
                     let fate = appended.fate;
-                    return Err(format!("I1/I3: request {request} is {fate:?}, region {region} has {there} of {rows} rows"));
+                    return Err(format!(
+                        "I1/I3: request {request} is {fate:?}, region {region} has {there} of {rows} rows"
+                    ));
                 }
             }
         }

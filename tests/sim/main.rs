@@ -42,7 +42,11 @@ fn run_seeds(seeds: std::ops::Range<u64>, bug: Option<Bug>, stop_at_first: bool)
                 loop {
                     let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let found = stop_at_first
-                        && outcomes.lock().expect("no panic").iter().any(|(_, outcome): &(u64, Outcome)| outcome.violation.is_some());
+                        && outcomes
+                            .lock()
+                            .expect("no panic")
+                            .iter()
+                            .any(|(_, outcome): &(u64, Outcome)| outcome.violation.is_some());
                     if seed >= seeds.end || found {
                         return;
                     }

@@ -128,7 +128,11 @@ impl Client {
         let rows = stamps.iter().map(|&ts| (series.clone(), ts, value)).collect::<Vec<_>>();
         let keys = stamps.iter().map(|&ts| (series.clone(), ts)).collect::<Vec<Key>>();
         let fate = self.write(node, rows_of("m", &rows), None).await;
-        self.world.note(format_args!("client {} puts {value} at {} keys of {series}: {fate:?}", self.number, keys.len()));
+        self.world.note(format_args!(
+            "client {} puts {value} at {} keys of {series}: {fate:?}",
+            self.number,
+            keys.len()
+        ));
         self.history.lock().put(&keys, Some(value), fate);
     }
 

@@ -55,9 +55,8 @@ fn open(path: PathBuf) -> Result<Inner> {
     let in_file = |error: Error| error.context(format!("open metadata file {}", path.display()));
     let database = Database::create(&path).map_err(|error| {
         in_file(match error {
-            DatabaseError::DatabaseAlreadyOpen => {
-                Error::unavailable("it is in use by another process").with_hint("is varve running on this directory already?")
-            }
+            DatabaseError::DatabaseAlreadyOpen => Error::unavailable("it is in use by another process")
+                .with_hint("is varve running on this directory already?"),
             error => damaged(error.into()),
         })
     })?;

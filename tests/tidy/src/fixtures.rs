@@ -38,7 +38,9 @@ pub(crate) fn check(top: &Path, freeze: bool, complaints: &mut Vec<String>) {
         for (path, hash) in &found {
             frozen.entry(path.clone()).or_insert_with(|| Value::Text(hash.clone()));
         }
-        let mut text = "# Hashes (FNV-1a 64) of persisted bytes. Lines are added by `make freeze`, never changed.\n\n[fixtures]\n".to_owned();
+        let mut text =
+            "# Hashes (FNV-1a 64) of persisted bytes. Lines are added by `make freeze`, never changed.\n\n[fixtures]\n"
+                .to_owned();
         for (path, hash) in &frozen {
             if let Value::Text(hash) = hash {
                 text.push_str(&format!("\"{path}\" = \"{hash}\"\n"));

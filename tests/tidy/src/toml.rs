@@ -30,9 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<Tables, String> {
         let (key, value) = line.split_once('=').ok_or_else(|| format!("line {}: no '='", number + 1))?;
         let value = value.trim();
         let value = match value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(items) => {
-                Value::List(items.split(',').map(unquote).filter(|item| !item.is_empty()).collect())
-            }
+            Some(items) => Value::List(items.split(',').map(unquote).filter(|item| !item.is_empty()).collect()),
             None => Value::Text(unquote(value)),
         };
         tables.entry(table.clone()).or_default().insert(unquote(key), value);
