@@ -53,6 +53,9 @@ sim: ## Simulation: SEEDS=40 seeds
 sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
 	$(CARGO) test --locked --workspace --test sim -- --nocapture replay
 
+props: ## Property tests with new random cases: CASES=2000
+	PROPTEST_RNG_SEED=$$(date +%s) PROPTEST_CASES=$(or $(CASES),2000) $(CARGO) test --locked --workspace --lib
+
 torture: ## kill -9 under load, a third by fail points: ROUNDS=60
 	$(CARGO) build --locked --profile $(PROFILE) --features failpoints --bin varve
 	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) \
@@ -81,4 +84,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one torture bench bench-load bench-size deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture bench bench-load bench-size deny typos docs ci clean

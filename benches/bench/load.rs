@@ -48,18 +48,24 @@ pub(crate) fn load(server: &Server, options: &Options) -> Result<Loaded, String>
     if let Some(error) = failure.into_inner().expect("no worker panics") {
         return Err(error);
     }
-    let (acked, loader_cpu) = (start.elapsed(), own_cpu() - loader_before);
+    let (acked, loader_cpu) = (start.elapsed(), own_cpu().saturating_sub(loader_before));
     let mut client = server.client()?;
     loop {
         let seen = client.sql("SELECT count(*) FROM cpu")?.as_u64().unwrap_or(0);
         if seen == rows {
             break;
         }
-        if start.elapsed() > acked + Duration::from_secs(60) {
+        if start.elapsed() > acked + Duration::from_mins(1) {
             return Err(format!("{seen} of {rows} rows visible after a minute"));
         }
     }
-    Ok(Loaded { rows, acked, visible: start.elapsed(), server_cpu: server.cpu() - cpu_before, loader_cpu })
+    Ok(Loaded {
+        rows,
+        acked,
+        visible: start.elapsed(),
+        server_cpu: server.cpu().saturating_sub(cpu_before),
+        loader_cpu,
+    })
 }
 
 fn own_cpu() -> Duration {

@@ -17,7 +17,7 @@ pub(crate) struct Varve {
 /// Settings for a folder, every listener on a free port.
 pub(crate) fn config(folder: &Path) -> Config {
     let mut config = Config::default();
-    config.datanode.data_dir = folder.to_owned();
+    folder.clone_into(&mut config.datanode.data_dir);
     let free = "127.0.0.1:0".parse().expect("an address");
     config.frontend.http_addr = free;
     config.frontend.grpc_addr = free;

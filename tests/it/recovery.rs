@@ -25,7 +25,7 @@ async fn rows_in_memory_and_in_files_survive_a_restart() {
 async fn a_data_directory_in_use_is_refused() {
     let varve = Varve::start().await;
     let error =
-        Standalone::start(config(varve.folder()), Adapter::InProcess).await.err().expect("the directory is locked");
+        Standalone::start(config(varve.folder()), Adapter::InProcess).await.expect_err("the directory is locked");
     assert!(error.to_string().contains("in use"), "{error}");
     varve.stop().await;
 }

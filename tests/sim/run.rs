@@ -20,7 +20,7 @@ use crate::world::World;
 /// Clients of a seed.
 const CLIENTS: u64 = 3;
 /// Within this time after the last fault the node must serve.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 /// What a seed showed.
 #[derive(Debug)]

@@ -120,7 +120,7 @@ impl Client {
         let series = format!("c{}x{}", self.number, self.world.draw(5));
         let value = (self.number << 32 | turn) as i64;
         let hour = 3_600_000_000_000;
-        let mut stamps = (0..1 + self.world.draw(20))
+        let mut stamps = (0..=self.world.draw(20))
             .map(|_| self.world.draw(40) as i64 * 1_000_000_000 + self.world.draw(3) as i64 * 5 * hour)
             .collect::<Vec<_>>();
         stamps.sort_unstable();

@@ -29,18 +29,18 @@ pub const SQL_TEXT_BYTES_MAX: usize = 1 << 20;
 /// Regions of one table: one route record must fit an etcd value.
 pub const REGIONS_MAX: u32 = 1000;
 /// How far ahead of the wall clock a row may lie (a wrong unit shows up here).
-pub const FUTURE_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const FUTURE_MAX: Duration = Duration::from_hours(24);
 /// Default wall time of a query.
-pub const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+pub const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a write waits for durability before its outcome is unknown.
 pub const WAL_ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tokens a region remembers; 16 bytes each.
 pub const TOKENS_MAX: usize = 1_000_000;
 /// How long a token is remembered.
-pub const TOKEN_WINDOW: Duration = Duration::from_secs(15 * 60);
+pub const TOKEN_WINDOW: Duration = Duration::from_mins(15);
 /// How long an HTTP connection may take for a request's head, idle time included: hyper runs one timer for both,
 /// and agents that flush once a minute keep their connection.
-pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a request's body may stand still.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections of one HTTP listener.
@@ -50,6 +50,6 @@ pub const POSTGRES_CONNECTIONS_MAX: usize = 1000;
 /// How long a client may take to log in.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wall time a client may ask for.
-pub const QUERY_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+pub const QUERY_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 /// Bytes of an HTTP answer held back so that a late error can still become a status; longer answers stream.
 pub const ANSWER_HELD_BYTES_MAX: usize = 8 << 20;

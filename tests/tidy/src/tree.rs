@@ -44,7 +44,7 @@ fn walk(top: &Path, folder: &Path, found: &mut Vec<Source>) {
             if name != "target" && !name.starts_with('.') {
                 walk(top, &path, found);
             }
-        } else if name.ends_with(".rs")
+        } else if path.extension().is_some_and(|extension| extension == "rs")
             && let Ok(text) = fs::read_to_string(&path)
         {
             found.push(Source { path: relative(top, &path), text });

@@ -20,7 +20,7 @@ impl Bitmap {
         if words.len() != len.div_ceil(64) {
             return None;
         }
-        if len % 64 != 0 && words.last().is_some_and(|last| last >> (len % 64) != 0) {
+        if !len.is_multiple_of(64) && words.last().is_some_and(|last| last >> (len % 64) != 0) {
             return None;
         }
         Some(Self { words, len })
@@ -29,7 +29,7 @@ impl Bitmap {
     /// Appends a bit.
     #[inline]
     pub fn push(&mut self, bit: bool) {
-        if self.len % 64 == 0 {
+        if self.len.is_multiple_of(64) {
             self.words.push(0);
         }
         if bit {
@@ -62,7 +62,7 @@ impl Bitmap {
         }
         self.len = len;
         self.words.truncate(len.div_ceil(64));
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = self.words.last_mut()
         {
             *last &= (1 << (len % 64)) - 1;

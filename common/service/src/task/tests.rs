@@ -29,6 +29,6 @@ async fn killing_drops_a_task_in_mid_await() {
 #[tokio::test]
 async fn a_panic_in_blocking_work_is_an_error() {
     let tasks = TaskSet::new(Blocking::Threads);
-    let error = tasks.blocking("work", || panic!("boom")).await.map(|()| ()).expect_err("panic");
+    let error = tasks.blocking("work", || panic!("boom")).await.expect_err("panic");
     assert_eq!(error.kind(), varve_model::ErrorKind::Internal);
 }

@@ -73,13 +73,25 @@ pub fn pick(files: &[FileMeta], _tombstones: &[Tombstone], now: Now, force: Forc
     days.into_iter().find_map(|(day, mut inside)| {
         inside.sort_by_key(|file| (file.seq, file.name));
         let window = bucket::bucket(day, widths.last).time();
-        if now.closed(window, force) && inside.len() <= INPUTS_MAX {
-            let done = inside.iter().all(|file| file.bucket.is_some_and(|bucket| bucket.width == widths.last));
-            return (!(done && inside.len() == 1) && worth(&inside, widths.last, force))
-                .then(|| task(&inside, files, widths.last, 2))
-                .flatten();
+        if !now.closed(window, force) {
+            return young(&inside, files, now, force, &widths);
         }
-        young(&inside, files, now, force, &widths)
+        if inside.len() > INPUTS_MAX {
+            return young(&inside, files, now, Force::Final, &widths)
+                .or_else(|| longest_run(&inside, files, widths.last));
+        }
+        let done = inside.iter().all(|file| file.bucket.is_some_and(|bucket| bucket.width == widths.last));
+        (!(done && inside.len() == 1) && worth(&inside, widths.last, force))
+            .then(|| task(&inside, files, widths.last, 2))
+            .flatten()
+    })
+}
+
+/// A part of a closed day that has too many files for one task: neighbours in sequence order, the oldest first.
+fn longest_run(inside: &[&FileMeta], files: &[FileMeta], width: i64) -> Option<Task> {
+    (0..inside.len() - 1).find_map(|first| {
+        let longest = inside.len().min(first + INPUTS_MAX);
+        (first + 2..=longest).rev().find_map(|end| task(&inside[first..end], files, width, 2))
     })
 }
 
@@ -97,7 +109,7 @@ fn split_late(files: &[FileMeta], now: Now, force: Force, widths: &Widths) -> Op
     Some(Task { inputs: vec![file.name], width, level })
 }
 
-/// A closed young window of several files, in a day that is open or has too many files.
+/// A closed young window of several files: in an open day, or in one with too many files for one task.
 fn young(inside: &[&FileMeta], files: &[FileMeta], now: Now, force: Force, widths: &Widths) -> Option<Task> {
     let mut windows: BTreeMap<i64, Vec<&FileMeta>> = BTreeMap::new();
     for file in inside {

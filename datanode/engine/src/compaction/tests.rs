@@ -95,6 +95,15 @@ fn too_many_files_are_merged_by_young_windows_oldest_first() {
 }
 
 #[test]
+fn a_day_of_too_many_cut_files_is_merged_in_runs() {
+    let cut = |seq| FileMeta { level: 2, bucket: Some(bucket::bucket(0, DAY)), ..file(seq, 0, 24) };
+    let files = (0..40).map(cut).collect::<Vec<_>>();
+    let task = pick(&files, &[], at(100), Force::No).expect("closed");
+    assert_eq!(task.inputs, names(&files[..32].iter().collect::<Vec<_>>()));
+    assert_eq!(task.width, DAY);
+}
+
+#[test]
 fn late_rows_of_several_buckets_are_cut_up_alone() {
     let files = [late(5, 0..40), file(1, 0, 4), file(9, 0, 4)];
     let task = pick(&files, &[], at(100), Force::No).expect("closed");
@@ -155,30 +164,42 @@ fn simulate(files: &mut Vec<FileMeta>, task: &Task, next: &mut u128) {
 
 proptest! {
     #[test]
-    fn tasks_are_bounded_convex_and_lead_to_one_file_a_day(
+    fn tasks_are_bounded_convex_and_lead_to_few_files_a_day_and_if_forced_to_one(
         flushes in proptest::collection::vec((0i64..18, 0u8..8), 1..60),
-        force in any::<bool>(),
+        closed in any::<bool>(),
     ) {
         let mut files = flushes.iter().enumerate().map(|(seq, &(window, kind))| match kind {
             0 => late(seq as u64 + 1, window..window + 9),
             _ => file(seq as u64 + 1, window * 4, 4),
         }).collect::<Vec<_>>();
-        let force = if force { Force::Final } else { Force::No };
-        let now = at(if force == Force::Final { 0 } else { 10_000 });
-        let (mut next, mut tasks) = (1u128 << 100, 0);
-        while let Some(task) = pick(&files, &[], now, force) {
-            let inputs = files.iter().filter(|file| task.inputs.contains(&file.name)).collect::<Vec<_>>();
-            prop_assert!(!inputs.is_empty() && inputs.len() <= 32 && inputs.len() == task.inputs.len());
-            prop_assert!(is_convex(&inputs, &files, &[]));
-            simulate(&mut files, &task, &mut next);
-            tasks += 1;
-            prop_assert!(tasks < 200);
+        let mut next = 1u128 << 100;
+        if closed {
+            run_all(&mut files, at(10_000), Force::No, &mut next)?;
+            let most = files_a_day(&files).into_values().max().expect("a flush left a file");
+            prop_assert!(most <= 8, "{} files of one day are left", most);
         }
-        let mut days = files.iter().map(|file| file.bucket.expect("cut").start / DAY).collect::<Vec<_>>();
-        let count = days.len();
-        days.sort_unstable();
-        days.dedup();
-        prop_assert_eq!(days.len(), count, "one file a day");
+        run_all(&mut files, at(0), Force::Final, &mut next)?;
+        prop_assert!(files_a_day(&files).values().all(|count| *count == 1), "one file a day");
         prop_assert!(files.iter().all(|file| file.bucket.is_some_and(|bucket| bucket.width == DAY)));
     }
+}
+
+/// Runs tasks until none is left, checking each.
+fn run_all(files: &mut Vec<FileMeta>, now: Now, force: Force, next: &mut u128) -> Result<(), TestCaseError> {
+    for _ in 0..200 {
+        let Some(task) = pick(files, &[], now, force) else { return Ok(()) };
+        let inputs = files.iter().filter(|file| task.inputs.contains(&file.name)).collect::<Vec<_>>();
+        prop_assert!(!inputs.is_empty() && inputs.len() <= 32 && inputs.len() == task.inputs.len());
+        prop_assert!(is_convex(&inputs, files, &[]));
+        simulate(files, &task, next);
+    }
+    Err(TestCaseError::fail("the tasks do not come to an end"))
+}
+
+fn files_a_day(files: &[FileMeta]) -> std::collections::BTreeMap<i64, usize> {
+    let mut days = std::collections::BTreeMap::new();
+    for file in files {
+        *days.entry(file.bucket.expect("cut").start.div_euclid(DAY)).or_default() += 1;
+    }
+    days
 }
