@@ -61,6 +61,22 @@ torture: ## kill -9 under load, a third by fail points: ROUNDS=60
 	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) \
 		$(CARGO) test --locked --workspace --test torture
 
+CLUSTER_DIR ?= target/cluster
+RIG = $(TARGET)/$(PROFILE)/varve-rig
+
+rig: setup
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bin varve --bin varve-rig
+
+cluster-up: rig ## A cluster on loopback: DATANODES=3 FRONTENDS=2 METASRVS=3 CLUSTER_DIR=target/cluster
+	$(RIG) up --dir $(CLUSTER_DIR) --varve $(abspath $(TARGET))/$(PROFILE)/varve \
+		--datanodes $(or $(DATANODES),3) --frontends $(or $(FRONTENDS),2) --metasrvs $(or $(METASRVS),3)
+
+cluster-start: rig ## Start a node that was stopped or killed: NODE=datanode-0
+	$(RIG) start --dir $(CLUSTER_DIR) --varve $(abspath $(TARGET))/$(PROFILE)/varve --node $(NODE)
+
+cluster-down: ## Stop the cluster of CLUSTER_DIR
+	$(RIG) down --dir $(CLUSTER_DIR)
+
 bench: bench-load bench-size ## All benchmarks
 
 # The harness is built like a test, the server it measures as release: one slow build, not two.
@@ -84,4 +100,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture bench bench-load bench-size deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::generate;
-use crate::process::{Folder, Server};
+use varve_rig::process::{Folder, Server, binary};
 use crate::report::{self, Table};
 
 /// What a load cost.
@@ -77,7 +77,7 @@ fn own_cpu() -> Duration {
 /// The report of `make bench-load`.
 pub(crate) fn run(options: &Options) -> Result<String, String> {
     let folder = Folder::create("bench")?;
-    let server = Server::start(folder.path(), &[])?;
+    let server = Server::start(&binary(env!("CARGO_BIN_EXE_varve")), folder.path(), &[])?;
     let loaded = load(&server, options)?;
     let per_million = 1e6 / loaded.rows as f64;
     let mut table = Table::new("load", options);

@@ -4,11 +4,7 @@
 //! loader's own CPU time is reported apart. Every figure names its durability class.
 
 mod generate;
-#[path = "../../tests/kit/http.rs"]
-mod http;
 mod load;
-#[path = "../../tests/kit/process.rs"]
-mod process;
 mod report;
 mod size;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Options;
-use crate::http::Client;
+use varve_rig::http::Client;
 
 /// Figures of one benchmark.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use crate::Options;
 use crate::load;
-use crate::process::{Folder, Server};
+use varve_rig::process::{Folder, Server, binary};
 use crate::report::Table;
 
 /// Fields of a row.
@@ -11,7 +11,7 @@ const POINTS_PER_ROW: f64 = 10.0;
 /// The report of `make bench-size`.
 pub(crate) fn run(options: &Options) -> Result<String, String> {
     let folder = Folder::create("bench")?;
-    let server = Server::start(folder.path(), &[])?;
+    let server = Server::start(&binary(env!("CARGO_BIN_EXE_varve")), folder.path(), &[])?;
     let loaded = load::load(&server, options)?;
     let points = loaded.rows as f64 * POINTS_PER_ROW;
     let mut client = server.client()?;

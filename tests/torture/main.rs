@@ -6,18 +6,12 @@
 //! (the binary then needs the feature `failpoints`). SIGKILL keeps the page
 //! cache, so a missing fsync is not found here but in the simulation.
 
-#[allow(dead_code, reason = "the benchmarks use the rest")]
-#[path = "../kit/http.rs"]
-mod http;
-#[allow(dead_code, reason = "the benchmarks use the rest")]
-#[path = "../kit/process.rs"]
-mod process;
 mod round;
 mod rows;
 
 use std::process::ExitCode;
 
-use process::Folder;
+use varve_rig::process::Folder;
 
 /// Rounds of a plain `cargo test`; `make torture` runs 60.
 const ROUNDS: u64 = 4;

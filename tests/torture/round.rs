@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::http::Client;
-use crate::process::Server;
+use varve_rig::http::Client;
+use varve_rig::process::{Server, binary};
+
 use crate::rows::{Fate, body, judge};
 
 const WRITERS: u64 = 4;
@@ -40,6 +41,7 @@ fn xorshift(state: &mut u64) -> u64 {
 /// Runs the rounds on one data directory and reports what happened.
 #[allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, String> {
+    let varve = binary(env!("CARGO_BIN_EXE_varve"));
     let fates = Fates::default();
     let next = AtomicU64::new(0);
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -51,7 +53,7 @@ pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, Strin
         let mut env = TINY.to_vec();
         env.push(("FAILPOINTS", &fail));
         let start = Instant::now();
-        let ended = match Server::start(folder, &env) {
+        let ended = match Server::start(&varve, folder, &env) {
             Ok(mut server) => {
                 slowest = slowest.max(start.elapsed());
                 if round == 0 {
@@ -67,7 +69,7 @@ pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, Strin
         if ended {
             *by_point.entry(point.unwrap_or("by itself, without a fail point")).or_default() += 1;
         }
-        let mut server = Server::start(folder, &TINY)?;
+        let mut server = Server::start(&varve, folder, &TINY)?;
         let csv = server.client()?.sql_as("csv", "SELECT writer, \"at\", v FROM torture")?;
         rows =
             judge(&csv, &fates.lock().expect("no writer panics")).map_err(|error| format!("round {round}: {error}"))?;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use varve_model::{Error, Reason, Result};
 
+pub mod status;
+
 /// Binds a listener. Port 0 takes a free port.
 ///
 /// Errors: `InvalidRequest` for an address that is not loopback, because

@@ -19,6 +19,7 @@ pub(crate) const PACKAGES: [(&str, &str); 11] = [
     ("varve-datanode", "datanode"),
     ("varve-metasrv", "metasrv"),
     ("varve", "."),
+    ("varve-rig", "tests/rig"),
     ("varve-tidy", "tests/tidy"),
 ];
 

@@ -9,6 +9,9 @@ use prometheus_client::registry::Registry;
 
 use super::stage::{self, Stage};
 
+/// Media type of the page.
+pub const CONTENT_TYPE_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// The registry of one node. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Mutex<Registry>>);

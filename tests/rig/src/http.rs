@@ -2,23 +2,29 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     stream: BufReader<TcpStream>,
     addr: SocketAddr,
 }
 
 impl Client {
-    pub(crate) fn connect(addr: SocketAddr) -> Result<Self, String> {
+    /// Connects. Errors: nobody listens.
+    pub fn connect(addr: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(addr).map_err(|error| format!("connect {addr}: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
         Ok(Self { stream: BufReader::new(stream), addr })
     }
 
     /// Sends a POST and returns status and body.
-    pub(crate) fn post(&mut self, path: &str, kind: &str, body: &[u8]) -> Result<(u16, String), String> {
+    pub fn post(&mut self, path: &str, kind: &str, body: &[u8]) -> Result<(u16, String), String> {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             self.addr,
@@ -30,7 +36,7 @@ impl Client {
     }
 
     /// Sends a GET and returns status and body.
-    pub(crate) fn get(&mut self, path: &str) -> Result<(u16, String), String> {
+    pub fn get(&mut self, path: &str) -> Result<(u16, String), String> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
         self.stream.get_mut().write_all(head.as_bytes()).map_err(|error| error.to_string())?;
         self.reply()
@@ -82,14 +88,14 @@ impl Client {
     }
 
     /// Runs one SQL statement and returns the first column of the first row.
-    pub(crate) fn sql(&mut self, statement: &str) -> Result<serde_json::Value, String> {
+    pub fn sql(&mut self, statement: &str) -> Result<serde_json::Value, String> {
         let body = self.sql_as("greptimedb_v1", statement)?;
         let reply: serde_json::Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
         Ok(reply["output"][0]["records"]["rows"][0][0].clone())
     }
 
     /// Runs one SQL statement and returns the body in a format of `/v1/sql`.
-    pub(crate) fn sql_as(&mut self, format: &str, statement: &str) -> Result<String, String> {
+    pub fn sql_as(&mut self, format: &str, statement: &str) -> Result<String, String> {
         let mut form = format!("format={format}&sql=");
         for byte in statement.bytes() {
             if byte.is_ascii_alphanumeric() {

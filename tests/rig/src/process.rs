@@ -1,4 +1,4 @@
-//! A `varve standalone` of this build, on a data directory and ports of its own.
+//! A `varve standalone` on a data directory and ports of its own.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,16 +10,18 @@ use crate::http::Client;
 
 /// A folder of its own below the temporary one; removed on drop.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn create(name: &str) -> Result<Self, String> {
+    /// Creates it. Errors: the disk.
+    pub fn create(name: &str) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("varve-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         Ok(Self(folder))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -30,23 +32,24 @@ impl Drop for Folder {
     }
 }
 
-/// The binary of this build, or the one that `VARVE_BINARY` names: a release build, or one with fail points.
-fn binary() -> PathBuf {
-    std::env::var_os("VARVE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_varve")), PathBuf::from)
+/// The binary that `VARVE_BINARY` names (a release build, or one with fail points), else this one.
+pub fn binary(of_this_build: &str) -> PathBuf {
+    std::env::var_os("VARVE_BINARY").map_or_else(|| PathBuf::from(of_this_build), PathBuf::from)
 }
 
 /// The process; killed on drop.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
     folder: PathBuf,
-    pub(crate) http: SocketAddr,
+    /// Where HTTP is served.
+    pub http: SocketAddr,
 }
 
 impl Server {
     /// Starts on a data directory, with variables added to the environment; returns when it serves.
-    pub(crate) fn start(folder: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
-        let mut child = Command::new(binary())
+    pub fn start(binary: &Path, folder: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
+        let mut child = Command::new(binary)
             .args(["standalone", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"])
             .args(["--mysql-addr", "127.0.0.1:0", "--postgres-addr", "127.0.0.1:0", "--data-dir"])
             .arg(folder)
@@ -70,7 +73,7 @@ impl Server {
     }
 
     /// `kill -9`. Whether the process had ended by itself before.
-    pub(crate) fn kill(&mut self) -> bool {
+    pub fn kill(&mut self) -> bool {
         let ended = self.has_ended();
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -78,16 +81,17 @@ impl Server {
     }
 
     /// Whether the process has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    pub(crate) fn client(&self) -> Result<Client, String> {
+    /// A new connection. Errors: nobody listens.
+    pub fn client(&self) -> Result<Client, String> {
         Client::connect(self.http)
     }
 
     /// User and system CPU time so far (`/proc/pid/stat`, 100 ticks per second on Linux).
-    pub(crate) fn cpu(&self) -> Duration {
+    pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let ticks: u64 = stat
             .rsplit(')')
@@ -100,14 +104,14 @@ impl Server {
     }
 
     /// Peak resident memory in MiB.
-    pub(crate) fn rss_peak_mib(&self) -> u64 {
+    pub fn rss_peak_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         kib.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
     }
 
     /// Bytes of data files and sidecars below the bucket folder.
-    pub(crate) fn data_bytes(&self) -> u64 {
+    pub fn data_bytes(&self) -> u64 {
         fn walk(folder: &Path) -> u64 {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             entries

@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+pub mod cluster;
+pub mod etcd;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod s3;
