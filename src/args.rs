@@ -1,5 +1,6 @@
 //! The command line. Names and defaults are kept stable: scripts of users rely on them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -20,6 +21,12 @@ pub struct Args {
 pub enum Command {
     /// All roles in one process, on a local directory.
     Standalone(StandaloneArgs),
+    /// A member of metasrv: catalog, routes and leases, on etcd.
+    Metasrv(MetasrvArgs),
+    /// A datanode: log, files and the reads beside them, on a bucket.
+    Datanode(DatanodeArgs),
+    /// A frontend: the clients' wires.
+    Frontend(FrontendArgs),
     /// Print the settings in force, after file, environment and flags.
     Config(StandaloneArgs),
 }
@@ -39,7 +46,7 @@ pub struct StandaloneArgs {
     /// gRPC between roles [default: 127.0.0.1:4001].
     #[arg(long, value_name = "HOST:PORT")]
     pub grpc_addr: Option<SocketAddr>,
-    /// MySQL wire; accepted, not served yet [default: 127.0.0.1:4002].
+    /// MySQL wire [default: 127.0.0.1:4002].
     #[arg(long, value_name = "HOST:PORT")]
     pub mysql_addr: Option<SocketAddr>,
     /// PostgreSQL wire [default: 127.0.0.1:4003].
@@ -47,42 +54,110 @@ pub struct StandaloneArgs {
     pub postgres_addr: Option<SocketAddr>,
 }
 
-/// The flags that were given, in the shape of the settings.
-#[derive(Debug, Serialize)]
-pub struct Overrides {
-    frontend: FrontendOverrides,
-    datanode: DatanodeOverrides,
+/// Flags of `varve metasrv`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct MetasrvArgs {
+    /// Settings file (TOML); docs/config.md lists the keys.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// HTTP: health, status, metrics [default: 127.0.0.1:4020].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<SocketAddr>,
+    /// gRPC between roles [default: 127.0.0.1:4021].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc_addr: Option<SocketAddr>,
 }
 
-#[derive(Debug, Serialize)]
-struct FrontendOverrides {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    http_addr: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grpc_addr: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mysql_addr: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    postgres_addr: Option<SocketAddr>,
+/// Flags of `varve datanode`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DatanodeArgs {
+    /// Settings file (TOML); docs/config.md lists the keys.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where its own files are kept [default: ./varve-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// HTTP: health, status, metrics [default: 127.0.0.1:4010].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<SocketAddr>,
+    /// gRPC between roles [default: 127.0.0.1:4011].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc_addr: Option<SocketAddr>,
 }
 
-#[derive(Debug, Serialize)]
-struct DatanodeOverrides {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_dir: Option<PathBuf>,
+/// Flags of `varve frontend`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FrontendArgs {
+    /// Settings file (TOML); docs/config.md lists the keys.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// HTTP: InfluxDB, SQL, metrics [default: 127.0.0.1:4000].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<SocketAddr>,
+    /// gRPC between roles [default: 127.0.0.1:4001].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc_addr: Option<SocketAddr>,
+    /// MySQL wire [default: 127.0.0.1:4002].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub mysql_addr: Option<SocketAddr>,
+    /// PostgreSQL wire [default: 127.0.0.1:4003].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub postgres_addr: Option<SocketAddr>,
+}
+
+/// The flags that were given, in the shape of the settings: section, key, value.
+#[derive(Debug, Default, Serialize)]
+pub struct Overrides(BTreeMap<&'static str, BTreeMap<&'static str, String>>);
+
+impl Overrides {
+    fn set(mut self, section: &'static str, key: &'static str, value: Option<impl ToString>) -> Self {
+        if let Some(value) = value {
+            self.0.entry(section).or_default().insert(key, value.to_string());
+        }
+        self
+    }
+}
+
+fn text(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| path.to_string_lossy().into_owned())
 }
 
 impl StandaloneArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        Overrides {
-            frontend: FrontendOverrides {
-                http_addr: self.http_addr,
-                grpc_addr: self.grpc_addr,
-                mysql_addr: self.mysql_addr,
-                postgres_addr: self.postgres_addr,
-            },
-            datanode: DatanodeOverrides { data_dir: self.data_dir.clone() },
-        }
+        Overrides::default()
+            .set("frontend", "http_addr", self.http_addr)
+            .set("frontend", "grpc_addr", self.grpc_addr)
+            .set("frontend", "mysql_addr", self.mysql_addr)
+            .set("frontend", "postgres_addr", self.postgres_addr)
+            .set("datanode", "data_dir", text(self.data_dir.as_ref()))
+    }
+}
+
+impl MetasrvArgs {
+    /// The flags that were given.
+    pub fn overrides(&self) -> Overrides {
+        Overrides::default().set("metasrv", "http_addr", self.http_addr).set("metasrv", "grpc_addr", self.grpc_addr)
+    }
+}
+
+impl DatanodeArgs {
+    /// The flags that were given.
+    pub fn overrides(&self) -> Overrides {
+        Overrides::default()
+            .set("datanode", "http_addr", self.http_addr)
+            .set("datanode", "grpc_addr", self.grpc_addr)
+            .set("datanode", "data_dir", text(self.data_dir.as_ref()))
+    }
+}
+
+impl FrontendArgs {
+    /// The flags that were given.
+    pub fn overrides(&self) -> Overrides {
+        Overrides::default()
+            .set("frontend", "http_addr", self.http_addr)
+            .set("frontend", "grpc_addr", self.grpc_addr)
+            .set("frontend", "mysql_addr", self.mysql_addr)
+            .set("frontend", "postgres_addr", self.postgres_addr)
     }
 }

@@ -1,11 +1,13 @@
 //! All settings of a process: one file, one section per role.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use varve_model::Result;
 use varve_service::config;
 use varve_service::telemetry::logs::LogFormat;
 
-use crate::args::StandaloneArgs;
+use crate::args::Overrides;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +44,7 @@ impl Default for Log {
 
 impl Config {
     /// Defaults < file < environment < flags. Errors: `InvalidRequest` naming the key.
-    pub fn load(args: &StandaloneArgs) -> Result<Self> {
-        config::load(args.config.as_deref(), &args.overrides())
+    pub fn load(file: Option<&Path>, flags: &Overrides) -> Result<Self> {
+        config::load(file, flags)
     }
 }

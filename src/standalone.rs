@@ -21,6 +21,7 @@ use varve_proto::grpc::{DatanodeClient, MetasrvClient, Services};
 use varve_proto::metasrv::MetasrvApi;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::bind;
+use varve_service::net::status::Node;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
@@ -47,6 +48,8 @@ pub struct Standalone {
     pub http: SocketAddr,
     /// Where the roles' gRPC is served.
     pub grpc: SocketAddr,
+    /// Where MySQL is served.
+    pub mysql: SocketAddr,
     /// Where PostgreSQL is served.
     pub postgres: SocketAddr,
     datanode: Arc<Datanode>,
@@ -98,18 +101,15 @@ impl Standalone {
             start_frontend(&config, to_metasrv, connect(adapter, &datanode), &memory, &clock, &clients).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let host = Host {
-            name: "standalone".to_owned(),
-            role: "standalone",
-            version: VERSION,
-            commit: COMMIT,
+            node: Node { name: "standalone".to_owned(), role: "standalone", version: VERSION, commit: COMMIT },
             metrics,
             ready: Arc::clone(&ready),
             clock,
             requests: memory.requests,
             tasks: clients.clone(),
         };
-        let Addresses { http, postgres } = varve_frontend::listen(&config.frontend, frontend, host).await?;
-        Ok(Self { http, grpc, postgres, datanode, ready, clients, roles })
+        let Addresses { http, mysql, postgres } = varve_frontend::listen(&config.frontend, frontend, host).await?;
+        Ok(Self { http, grpc, mysql, postgres, datanode, ready, clients, roles })
     }
 
     /// Stops in order: listeners and requests, then the roles. What was acknowledged is in the log.
@@ -125,17 +125,21 @@ impl Standalone {
     /// Says where to connect and how to write and read the first row.
     #[allow(clippy::print_stdout, reason = "the first thing a user sees")]
     pub fn print_welcome(&self) {
-        let Self { http, grpc, postgres, .. } = self;
+        let Self { http, grpc, mysql, postgres, .. } = self;
         println!(
             "varve {VERSION} is ready\n  \
              HTTP        http://{http}   (InfluxDB line protocol, SQL, /metrics, /health)\n  \
              PostgreSQL  {postgres}\n  \
+             MySQL       {mysql}\n  \
              gRPC        {grpc}   (between roles)\n\n\
              Write a row:  curl -i 'http://{http}/write?db=public&precision=s' --data-binary 'cpu,host=a usage=0.64 1700000000'\n\
              Read it:      curl 'http://{http}/v1/sql' -d 'sql=SELECT * FROM cpu'\n\
-             Or:           psql -h {} -p {} -d public -c 'SELECT * FROM cpu'\n",
+             Or:           psql -h {} -p {} -d public -c 'SELECT * FROM cpu'\n\
+             Or:           mysql -h {} -P {} -u root public -e 'SELECT * FROM cpu'\n",
             postgres.ip(),
-            postgres.port()
+            postgres.port(),
+            mysql.ip(),
+            mysql.port()
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of a datanode.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,14 @@ use varve_engine::wal::local::Damage;
 pub struct DatanodeConfig {
     /// Where log, files and metadata are kept. Everybody who installs varve sets it.
     pub data_dir: PathBuf,
+    /// Status listener of a datanode of its own. An operator changes it where the port is taken; 0 takes a free one.
+    pub http_addr: SocketAddr,
+    /// gRPC listener of a datanode of its own; others reach it there. As above.
+    pub grpc_addr: SocketAddr,
+    /// `host:port` of metasrv's members. Every cluster sets it; in standalone metasrv is in the process.
+    pub metasrv_addrs: Vec<String>,
+    /// Number of this datanode in its cluster, from 1. Every datanode has its own.
+    pub node_id: u64,
     /// Log size above which memtables are flushed. Lower: faster restarts; higher: fewer, larger files.
     pub wal_bytes_max: u64,
     /// Bytes in a region's memory above which it is flushed. Mostly for tests, which want many small files.
@@ -38,8 +47,13 @@ pub enum WalRecovery {
 
 impl Default for DatanodeConfig {
     fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             data_dir: PathBuf::from("varve-data"),
+            http_addr: local(4010),
+            grpc_addr: local(4011),
+            metasrv_addrs: Vec::new(),
+            node_id: 1,
             wal_bytes_max: 512 << 20,
             flush_bytes: 512 << 20,
             compact_every_ms: 30_000,

@@ -12,10 +12,12 @@ pub struct FrontendConfig {
     pub http_addr: SocketAddr,
     /// gRPC listener of the roles. As above.
     pub grpc_addr: SocketAddr,
-    /// MySQL listener; nothing listens yet. As above.
+    /// MySQL listener. As above.
     pub mysql_addr: SocketAddr,
     /// PostgreSQL listener. As above.
     pub postgres_addr: SocketAddr,
+    /// `host:port` of metasrv's members. Every cluster sets it; in standalone metasrv is in the process.
+    pub metasrv_addrs: Vec<String>,
     /// Parallel parts of a query here. An operator lowers it to leave cores to other processes. 0: one per core.
     pub query_partitions: usize,
     /// Bytes that queries may hold here. An operator fits it to the memory of the machine.
@@ -30,6 +32,7 @@ impl Default for FrontendConfig {
             grpc_addr: local(4001),
             mysql_addr: local(4002),
             postgres_addr: local(4003),
+            metasrv_addrs: Vec::new(),
             query_partitions: 0,
             query_memory_bytes: 512 << 20,
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::args::StandaloneArgs;
 
 #[test]
 fn the_page_of_settings_names_every_key_with_its_default() {
@@ -26,9 +27,9 @@ fn a_flag_wins_and_an_unknown_key_is_refused() {
         http_addr: Some("127.0.0.1:2".parse().expect("an address")),
         ..StandaloneArgs::default()
     };
-    let config = Config::load(&args).expect("valid");
+    let config = Config::load(args.config.as_deref(), &args.overrides()).expect("valid");
     assert_eq!((config.datanode.wal_bytes_max, config.frontend.http_addr.port()), (7, 2));
     std::fs::write(&file, "[datanode]\nwal_byte_max = 7\n").expect("written");
-    let error = Config::load(&args).expect_err("a typo");
+    let error = Config::load(args.config.as_deref(), &args.overrides()).expect_err("a typo");
     assert!(error.message().contains("wal_byte_max"), "{error}");
 }

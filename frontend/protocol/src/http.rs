@@ -11,4 +11,4 @@ pub mod params;
 pub mod reply;
 pub mod sql;
 
-pub use app::{App, HttpSetup, Node};
+pub use app::{App, HttpSetup};

@@ -6,6 +6,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http::{StatusCode, Uri};
 use serde_json::json;
+use varve_service::telemetry::metrics::CONTENT_TYPE_METRICS;
 
 use super::App;
 use super::reply;
@@ -27,25 +28,11 @@ pub async fn health(State(app): State<App>) -> Response {
 }
 
 async fn status(State(app): State<App>) -> Response {
-    let node = &app.setup.node;
-    let uptime = app.uptime();
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "name": node.name,
-            "role": node.role,
-            "version": node.version,
-            "commit": node.commit,
-            "uptime": humantime::format_duration(std::time::Duration::from_secs(uptime.as_secs())).to_string(),
-            "uptime_seconds": uptime.as_secs(),
-            "ready": app.is_ready(),
-        }),
-    )
+    reply::json(StatusCode::OK, &app.setup.node.status(app.uptime(), app.is_ready(), None))
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    reply::text(StatusCode::OK, OPEN_METRICS, app.setup.metrics.render())
+    reply::text(StatusCode::OK, CONTENT_TYPE_METRICS, app.setup.metrics.render())
 }
 
 /// For paths that no route takes.

@@ -10,24 +10,12 @@ use varve_model::budget::Account;
 use varve_model::limits::QUERY_TIMEOUT_MAX;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::clock::SharedClock;
+use varve_service::net::status::Node;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::metrics::Metrics;
 
 use crate::gateway::Gateway;
 use crate::session::{Session, Wire};
-
-/// Who this process is, for `/status` and version headers.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// The node's name.
-    pub name: String,
-    /// Its role: `standalone`, `frontend`.
-    pub role: &'static str,
-    /// varve's version.
-    pub version: &'static str,
-    /// The commit it was built from.
-    pub commit: &'static str,
-}
 
 /// What the HTTP server needs from its host.
 #[derive(Clone, Debug)]

@@ -14,11 +14,12 @@ use varve_model::budget::Account;
 use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::clock::SystemClock;
+use varve_service::net::status::Node;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
 use crate::gateway::{Gateway, Prepared, Query, Written};
-use crate::http::{HttpSetup, Node};
+use crate::http::HttpSetup;
 use crate::output::{Output, SessionChange};
 use crate::session::Session;
 
