@@ -1,6 +1,7 @@
 //! DataFusion's view of the catalog, and the tables that describe it.
 
 mod information_schema;
+mod mysql;
 mod pg_catalog;
 mod provider;
 mod system;
@@ -8,7 +9,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+pub(crate) mod variable;
 
+pub(crate) use mysql::adapt as adapt_mysql;
 pub(crate) use pg_catalog::adapt;
 pub(crate) use provider::Catalogs;
 pub(crate) use system::system_tables;

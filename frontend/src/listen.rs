@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use varve_model::Result;
 use varve_model::budget::Account;
 use varve_protocol::gateway::Gateway;
-use varve_protocol::http::{HttpSetup, Node};
-use varve_protocol::{mux, postgres};
+use varve_protocol::http::HttpSetup;
+use varve_protocol::{mux, mysql, postgres};
 use varve_service::clock::SharedClock;
 use varve_service::net::bind;
+use varve_service::net::status::Node;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::metrics::Metrics;
 
@@ -19,14 +20,8 @@ use crate::config::FrontendConfig;
 /// What the wires need beside the database.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The node's name, in `/status`.
-    pub name: String,
-    /// Its role, in `/status`.
-    pub role: &'static str,
-    /// varve's version.
-    pub version: &'static str,
-    /// The commit it was built from.
-    pub commit: &'static str,
+    /// Who this is.
+    pub node: Node,
     /// Shown at `/metrics`.
     pub metrics: Metrics,
     /// Set once writes and queries are served.
@@ -44,6 +39,8 @@ pub struct Host {
 pub struct Addresses {
     /// HTTP.
     pub http: SocketAddr,
+    /// MySQL.
+    pub mysql: SocketAddr,
     /// PostgreSQL.
     pub postgres: SocketAddr,
 }
@@ -52,11 +49,12 @@ pub struct Addresses {
 /// Errors: an address that is taken or not loopback.
 pub async fn listen(config: &FrontendConfig, gateway: Arc<dyn Gateway>, host: Host) -> Result<Addresses> {
     let (http_listener, http) = bind("HTTP", config.http_addr).await?;
+    let (mysql_listener, mysql) = bind("MySQL", config.mysql_addr).await?;
     let (postgres_listener, postgres) = bind("PostgreSQL", config.postgres_addr).await?;
-    let Host { name, role, version, commit, metrics, ready, clock, requests, tasks } = host;
-    let node = Node { name, role, version, commit };
+    let Host { node, metrics, ready, clock, requests, tasks } = host;
     let setup = HttpSetup { gateway: Arc::clone(&gateway), metrics, ready, node, clock, memory: requests };
     mux::serve_http(http_listener, setup, tasks.clone());
+    mysql::serve(mysql_listener, Arc::clone(&gateway), tasks.clone());
     postgres::serve(postgres_listener, gateway, tasks);
-    Ok(Addresses { http, postgres })
+    Ok(Addresses { http, mysql, postgres })
 }

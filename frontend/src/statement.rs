@@ -21,7 +21,7 @@ use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::{Procedure, TableName};
 use varve_protocol::gateway::{Prepared, Query};
 use varve_protocol::output::{Output, SessionChange};
-use varve_protocol::session::Session;
+use varve_protocol::session::{Session, Wire};
 use varve_query::context::Sessions;
 use varve_query::zone::Zone;
 use varve_service::clock::SharedClock;
@@ -30,7 +30,7 @@ use crate::catalog::Catalogs;
 use crate::cluster::{Clients, Feed, Table, View};
 use crate::deadline::Deadline;
 use crate::ingest::Dispatch;
-use crate::language::sql::{Name, Statement, parse};
+use crate::language::sql::{Name, Statement, parse, parse_mysql};
 
 /// Conducts statements through the other rooms.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Conductor {
         let Query::Sql { text, params } = query;
         let mut scope = self.scope(session, params)?;
         let mut outputs = Vec::new();
-        for statement in parse(&text, scope.zone)? {
+        for statement in statements(&scope, &text)? {
             let output = Box::pin(self.one(&scope, statement)).await?;
             // Later statements of the same text see the change, as on a connection.
             if let Output::Set { change, .. } = &output {
@@ -81,7 +81,7 @@ impl Conductor {
     /// Plans one statement without running it.
     pub(crate) async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared> {
         let scope = self.scope(session, Vec::new())?;
-        let mut statements = parse(sql, scope.zone)?;
+        let mut statements = statements(&scope, sql)?;
         match (statements.pop(), statements.is_empty()) {
             (None, _) => Ok(Prepared { params: Vec::new(), schema: None }),
             (Some(statement), true) => Box::pin(self.prepare_one(&scope, statement)).await,
@@ -132,6 +132,14 @@ impl Conductor {
     /// Carries out a change of the catalog; later statements see it.
     async fn execute(&self, scope: &Scope, procedure: Procedure) -> Result<bool> {
         self.feed.execute(&scope.deadline.call(), procedure).await
+    }
+}
+
+/// Statements of a text, written by the rules of the wire that it came by.
+fn statements(scope: &Scope, text: &str) -> Result<Vec<Statement>> {
+    match scope.session.wire {
+        Wire::Mysql => parse_mysql(text, scope.zone),
+        Wire::Influx | Wire::HttpSql | Wire::Postgres => parse(text, scope.zone),
     }
 }
 

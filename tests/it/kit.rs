@@ -21,6 +21,7 @@ pub(crate) fn config(folder: &Path) -> Config {
     let free = "127.0.0.1:0".parse().expect("an address");
     config.frontend.http_addr = free;
     config.frontend.grpc_addr = free;
+    config.frontend.mysql_addr = free;
     config.frontend.postgres_addr = free;
     config
 }

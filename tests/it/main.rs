@@ -6,6 +6,7 @@ mod cases;
 mod damage;
 mod influx;
 mod kit;
+mod mysql;
 mod postgres;
 mod query;
 mod recovery;

@@ -3,7 +3,7 @@
 use crate::kit::{Varve, have};
 
 /// Runs a Python program with arguments; `None` when a module is absent.
-async fn python(module: &str, program: &str, args: &[String]) -> Option<String> {
+pub(crate) async fn python(module: &str, program: &str, args: &[String]) -> Option<String> {
     let found = tokio::process::Command::new("python3").args(["-c", &format!("import {module}")]).output().await;
     if !have(module, found.is_ok_and(|output| output.status.success())) {
         return None;

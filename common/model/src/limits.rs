@@ -47,6 +47,8 @@ pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_CONNECTIONS_MAX: usize = 4096;
 /// Connections of the PostgreSQL listener.
 pub const POSTGRES_CONNECTIONS_MAX: usize = 1000;
+/// Connections of the MySQL listener.
+pub const MYSQL_CONNECTIONS_MAX: usize = 1000;
 /// How long a client may take to log in.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wall time a client may ask for.

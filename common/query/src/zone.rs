@@ -14,23 +14,26 @@ pub struct Zone(Tz);
 impl Zone {
     /// `UTC`, an IANA name or an offset like `+08:00`. Errors: `BadValue`.
     pub fn parse(name: &str) -> Result<Self> {
-        let name = match name {
-            "SYSTEM" | "system" | "Z" | "" => "UTC",
-            name => name,
-        };
-        // MySQL's clients send `+8:00`.
-        let padded = match name.as_bytes() {
-            [sign @ (b'+' | b'-'), hour, b':', ..] => format!("{}0{}{}", *sign as char, *hour as char, &name[2..]),
-            _ => name.to_owned(),
-        };
-        Tz::from_str(&padded)
+        Tz::from_str(&canonical(name))
             .map(Self)
             .map_err(|_| Error::invalid(format!("unknown time zone '{name}'")).with_reason(Reason::BadValue))
     }
 
-    /// The name, if it is one.
+    /// The name in the form that every part of varve reads, if it is one. Errors: `BadValue`.
     pub fn check(name: &str) -> Result<String> {
-        Self::parse(name).map(|_| name.to_owned())
+        Self::parse(name).map(|_| canonical(name))
+    }
+}
+
+fn canonical(name: &str) -> String {
+    let name = match name {
+        "SYSTEM" | "system" | "Z" | "" => "UTC",
+        name => name,
+    };
+    // MySQL's clients send `+8:00`.
+    match name.as_bytes() {
+        [sign @ (b'+' | b'-'), hour, b':', ..] => format!("{}0{}{}", *sign as char, *hour as char, &name[2..]),
+        _ => name.to_owned(),
     }
 }
 

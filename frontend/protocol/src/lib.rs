@@ -4,6 +4,7 @@ pub mod gateway;
 pub mod http;
 pub mod influx;
 pub mod mux;
+pub mod mysql;
 pub mod output;
 pub mod postgres;
 pub mod session;

@@ -27,6 +27,8 @@ pub struct Session {
     pub wire: Wire,
     /// Database that unqualified names are in.
     pub database: String,
+    /// The connection's number, unique on this frontend and wire; 0 for requests without one.
+    pub connection: u32,
     /// The user name the client gave.
     pub user: String,
     /// IANA name or offset in which timestamps without one are read and shown.
@@ -46,6 +48,7 @@ impl Session {
             request_id: uuid::Uuid::new_v4().to_string(),
             wire,
             database: DEFAULT_DATABASE.to_owned(),
+            connection: 0,
             user: String::new(),
             time_zone: "UTC".to_owned(),
             timeout: QUERY_TIMEOUT,

@@ -8,8 +8,10 @@ mod alter;
 mod ast;
 mod create;
 mod literal;
+mod mysql;
 mod options;
 mod parse;
+mod set;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -21,4 +23,4 @@ pub(crate) use ast::{
 };
 pub(crate) use literal::{Literal, convert, literal};
 pub(crate) use options::{set as set_option, unset as unset_option};
-pub(crate) use parse::parse;
+pub(crate) use parse::{parse, parse_mysql};

@@ -19,11 +19,12 @@ use futures::{TryStreamExt, stream};
 use varve_model::Result;
 use varve_model::value::Value;
 use varve_protocol::output::Output;
+use varve_protocol::session::Wire;
 use varve_query::error::from_datafusion;
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
 use super::{Conductor, Scope};
-use crate::catalog::adapt;
+use crate::catalog::{adapt, adapt_mysql};
 use crate::cluster::{View, with_routes};
 use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream};
 
@@ -130,6 +131,9 @@ pub(super) async fn logical_plan(
     scope: &Scope,
     view: &View,
 ) -> Result<LogicalPlan> {
+    if scope.session.wire == Wire::Mysql {
+        adapt_mysql(&mut query, &scope.session)?;
+    }
     adapt(&mut query, &scope.session, view, state)?;
     let statement = PlannerStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
     state.statement_to_plan(statement).await.map_err(from_datafusion)

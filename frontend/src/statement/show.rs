@@ -72,7 +72,12 @@ impl Conductor {
             Show::CreateTable(table) => (self.show_create_table(scope, &table)?, ShowFilter::All),
             Show::CreateDatabase(name) => (self.show_create_database(&name)?, ShowFilter::All),
             Show::Variables { name, filter } => (variable::show(scope, name.as_deref())?, filter),
-            Show::Nothing(columns) => (Sheet::new(columns), ShowFilter::All),
+            Show::TableStatus { database, filter } => (self.show_table_status(scope, database)?, filter),
+            Show::Fixed { columns, rows, filter } => {
+                let mut sheet = Sheet::new(columns);
+                rows.iter().for_each(|row| sheet.push(row.iter().map(|cell| text(*cell)).collect()));
+                (sheet, filter)
+            }
         };
         sheet.keep(&filter);
         match filter {
@@ -131,6 +136,21 @@ impl Conductor {
         };
         for name in names {
             sheet.push(if full { vec![text(name), text(kind)] } else { vec![text(name)] });
+        }
+        Ok(sheet)
+    }
+
+    fn show_table_status(&self, scope: &Scope, database: Option<String>) -> Result<Sheet> {
+        let database = database.unwrap_or_else(|| scope.session.database.clone());
+        let mut sheet = Sheet::new(&["Name", "Engine", "Rows", "Create_time", "Collation", "Comment"]);
+        if crate::catalog::system_tables(&database).is_some() {
+            return Ok(sheet);
+        }
+        for table in self.feed.view().database(&database)?.tables.values() {
+            let created = chrono::DateTime::from_timestamp_millis(table.info.created_ms);
+            let created = created.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+            let comment = text(table.info.options.comment.clone().unwrap_or_default());
+            sheet.push(vec![text(&table.info.name), text("mito"), None, created, text("utf8mb4_bin"), comment]);
         }
         Ok(sheet)
     }

@@ -57,7 +57,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         () = shared.clock.sleep(HANDSHAKE_TIMEOUT) => return,
         () = shared.tasks.token().cancelled() => return,
     };
-    let session = match greeted {
+    let mut session = match greeted {
         Ok(Some(session)) if admitted => session,
         Ok(None) | Err(Halt::Gone) => return,
         Ok(Some(_)) => {
@@ -67,6 +67,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         Err(Halt::Failure(failure)) => return refuse(wire, Failure { fatal: true, ..failure }).await,
     };
     let (process, secret) = shared.enter();
+    session.connection = process as u32;
     let span = tracing::info_span!("postgres", process, user = %session.user);
     let mut connection = Connection {
         wire,

@@ -54,7 +54,8 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         | "has_any_column_privilege"
         | "has_column_privilege"
         | "pg_has_role" => truth(true),
-        "pg_backend_pid" | "connection_id" => number(1),
+        "pg_backend_pid" | "connection_id" => number(i64::from(session.connection)),
+        "last_insert_id" | "row_count" | "found_rows" => number(0),
         "pg_table_is_visible" => Some(ScalarUDF::from(Lookup::visible(session, view))),
         "format_type" => Some(ScalarUDF::from(Lookup::format_type())),
         "pg_relation_name" => Some(ScalarUDF::from(Lookup::relation_names(session, view))),

@@ -142,8 +142,17 @@ pub(crate) enum Show {
         name: Option<String>,
         filter: ShowFilter,
     },
-    /// Something that varve has none of: the columns of the empty answer.
-    Nothing(&'static [&'static str]),
+    /// MySQL's list of tables with their sizes, which varve leaves open.
+    TableStatus {
+        database: Option<String>,
+        filter: ShowFilter,
+    },
+    /// Something that is the same for every varve: columns and rows; no rows for what it has none of.
+    Fixed {
+        columns: &'static [&'static str],
+        rows: &'static [&'static [&'static str]],
+        filter: ShowFilter,
+    },
 }
 
 /// Which of the rows to show.

@@ -13,25 +13,41 @@ use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::RegionAction;
 use varve_query::zone::Zone;
 
-use super::ast::{Delete, Drop, Insert, InsertSource, Name, Setting, Statement};
+use super::ast::{Delete, Drop, Insert, InsertSource, Name, Statement};
 use super::literal::unquote_values;
-use super::{alter, create, show};
+use super::{alter, create, mysql, set, show};
 
 /// Depth of nested expressions, so that no text overflows the stack.
 const DEPTH_MAX: usize = 128;
 
 /// Statements of a text. Errors: `Syntax`, `Unsupported`, `TooLarge`.
 pub(crate) fn parse(text: &str, zone: Zone) -> Result<Vec<Statement>> {
-    if text.len() > SQL_TEXT_BYTES_MAX {
-        return Err(Error::invalid(format!("the SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes"))
-            .with_reason(Reason::TooLarge));
+    check_size(text)?;
+    statements(parser().try_with_sql(text).map_err(syntax)?, zone)
+}
+
+/// Statements of a text that follows MySQL's rules. Errors: as [`parse`].
+pub(crate) fn parse_mysql(text: &str, zone: Zone) -> Result<Vec<Statement>> {
+    check_size(text)?;
+    let tokens = mysql::tokens(text).map_err(syntax)?;
+    statements(parser().with_tokens_with_locations(tokens), zone)
+}
+
+fn check_size(text: &str) -> Result<()> {
+    if text.len() <= SQL_TEXT_BYTES_MAX {
+        return Ok(());
     }
-    let dialect = GenericDialect {};
-    let mut parser = Parser::new(&dialect)
+    let message = format!("the SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes");
+    Err(Error::invalid(message).with_reason(Reason::TooLarge))
+}
+
+fn parser() -> Parser<'static> {
+    Parser::new(&GenericDialect)
         .with_recursion_limit(DEPTH_MAX)
         .with_options(ParserOptions::new().with_trailing_commas(true))
-        .try_with_sql(text)
-        .map_err(syntax)?;
+}
+
+fn statements(mut parser: Parser<'_>, zone: Zone) -> Result<Vec<Statement>> {
     let mut statements = Vec::new();
     loop {
         while parser.consume_token(&Token::SemiColon) {}
@@ -67,7 +83,7 @@ fn statement(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
             skip(parser, 1);
             Ok(Statement::Use(database(parser)?))
         }
-        "SET" => set(parser),
+        "SET" => set::parse(parser).map(Statement::Set),
         "EXPLAIN" => explain(parser),
         "INSERT" | "REPLACE" => insert(parser),
         "DELETE" => delete(parser),
@@ -196,53 +212,6 @@ fn transaction(parser: &mut Parser<'_>, first: &str) -> Statement {
         "DISCARD" => "DISCARD ALL",
         _ => "COMMIT",
     })
-}
-
-/// SET: the settings that have a meaning here; all others are accepted and ignored.
-fn set(parser: &mut Parser<'_>) -> Result<Statement> {
-    skip(parser, 1);
-    let mut tokens = Vec::new();
-    while !matches!(parser.peek_token_ref().token, Token::SemiColon | Token::EOF) {
-        tokens.push(parser.next_token().token);
-    }
-    let plain = tokens.iter().filter(|token| !is_scope(token)).collect::<Vec<_>>();
-    let text = |token: &Token| match token {
-        Token::Word(word) => word.value.clone(),
-        Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let name = plain.first().map(|token| text(token).to_lowercase()).unwrap_or_default();
-    let is_assign = |token: &&Token| {
-        matches!(token, Token::Eq | Token::Assignment)
-            || matches!(token, Token::Word(word) if word.keyword == Keyword::TO)
-    };
-    let value = match (name.as_str(), plain.get(1)) {
-        ("time", Some(Token::Word(zone))) if zone.value.eq_ignore_ascii_case("zone") => &plain[2..],
-        (_, Some(assign)) if is_assign(assign) => &plain[2..],
-        _ => &[],
-    };
-    let value = value.iter().map(|token| text(token)).collect::<String>();
-    Ok(Statement::Set(match name.as_str() {
-        "time" | "time_zone" | "timezone"
-            if value.eq_ignore_ascii_case("default")
-                || value.eq_ignore_ascii_case("system")
-                || value.eq_ignore_ascii_case("local") =>
-        {
-            Setting::TimeZone("UTC".to_owned())
-        }
-        "time" | "time_zone" | "timezone" if !value.is_empty() => Setting::TimeZone(Zone::check(&value)?),
-        "search_path" if !value.is_empty() => {
-            let first = value.split(',').next().unwrap_or_default().trim().to_owned();
-            if first.contains('$') { Setting::Ignored } else { Setting::Database(first) }
-        }
-        _ => Setting::Ignored,
-    }))
-}
-
-fn is_scope(token: &Token) -> bool {
-    matches!(token, Token::Word(word) if ["session", "local", "global", "@@session", "@@global"]
-        .contains(&word.value.to_lowercase().as_str()))
-        || *token == Token::Period
 }
 
 /// The parser's error as ours.

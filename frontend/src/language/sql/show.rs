@@ -12,6 +12,14 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
     skip(parser, 1);
     let full = words(parser, &["FULL"]);
     let _ = words(parser, &["SESSION"]) || words(parser, &["GLOBAL"]) || words(parser, &["EXTENDED"]);
+    if words(parser, &["TABLE", "STATUS"]) {
+        let database = in_clause(parser).then(|| database(parser)).transpose()?;
+        return Ok(Show::TableStatus { database, filter: filter(parser)? });
+    }
+    if words(parser, &["CHARSET"]) || words(parser, &["CHARACTER", "SET"]) {
+        let columns = &["Charset", "Description", "Default collation", "Maxlen"];
+        return fixed(parser, columns, &[&["utf8mb4", "UTF-8 Unicode", "utf8mb4_bin", "4"]]);
+    }
     let Some(kind) = word(parser, 0) else { return Err(expected("something to show", parser)) };
     match kind.as_str() {
         "DATABASES" | "SCHEMAS" => {
@@ -52,8 +60,20 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
         "VIEWS" => Ok(nothing(parser, &["Views"])),
         "FLOWS" => Ok(nothing(parser, &["Flows"])),
         "TRIGGERS" => Ok(nothing(parser, &["Trigger"])),
-        "PROCESSLIST" | "FUNCTIONS" | "GRANTS" | "ENGINES" | "PLUGINS" | "EVENTS" | "PROCEDURE" | "FUNCTION"
-        | "CHARSET" | "CHARACTER" | "COLLATION" | "REGION" | "PARTITIONS" => {
+        "EVENTS" => Ok(nothing(parser, &["Db", "Name"])),
+        "PROCEDURE" | "FUNCTION" => Ok(nothing(parser, &["Db", "Name", "Type"])),
+        "PLUGINS" => Ok(nothing(parser, &["Name", "Status", "Type", "Library", "License"])),
+        "COLLATION" => {
+            skip(parser, 1);
+            let columns = &["Collation", "Charset", "Id", "Default", "Compiled", "Sortlen"];
+            fixed(parser, columns, &[&["utf8mb4_bin", "utf8mb4", "46", "Yes", "Yes", "1"]])
+        }
+        "ENGINES" => {
+            skip(parser, 1);
+            let columns = &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"];
+            fixed(parser, columns, &[&["mito", "DEFAULT", "Time series on object storage", "NO", "NO", "NO"]])
+        }
+        "PROCESSLIST" | "FUNCTIONS" | "GRANTS" | "REGION" | "PARTITIONS" => {
             Err(Error::unsupported(format!("SHOW {kind} is not supported")))
         }
         _ => Ok(variable(parser)),
@@ -80,7 +100,15 @@ fn variable(parser: &mut Parser<'_>) -> Show {
 
 fn nothing(parser: &mut Parser<'_>, columns: &'static [&'static str]) -> Show {
     skip_statement(parser);
-    Show::Nothing(columns)
+    Show::Fixed { columns, rows: &[], filter: ShowFilter::All }
+}
+
+fn fixed(
+    parser: &mut Parser<'_>,
+    columns: &'static [&'static str],
+    rows: &'static [&'static [&'static str]],
+) -> Result<Show> {
+    Ok(Show::Fixed { columns, rows, filter: filter(parser)? })
 }
 
 fn in_clause(parser: &mut Parser<'_>) -> bool {

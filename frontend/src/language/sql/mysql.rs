@@ -1,0 +1,51 @@
+//! SQL as MySQL's clients write it: backslash escapes, `?` for parameters, comments that run.
+//!
+//! Its drivers put backslashes before quotes in texts that they build. Read by
+//! other rules such a text ends early, and what follows is run: the rules must be
+//! the ones that the drivers count on. Names keep varve's rules on every wire:
+//! folded unless quoted, by double quotes or backticks.
+
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+/// What the tokenizer asks; the parser has its own dialect.
+#[derive(Debug)]
+struct Writing;
+
+impl Dialect for Writing {
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        GenericDialect.is_delimited_identifier_start(ch)
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        GenericDialect.is_identifier_start(ch)
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        GenericDialect.is_identifier_part(ch)
+    }
+
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        true
+    }
+
+    fn supports_multiline_comment_hints(&self) -> bool {
+        true
+    }
+}
+
+/// The tokens of a text, its parameters numbered in their order.
+pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, ParserError> {
+    let mut tokens = Tokenizer::new(&Writing, text).tokenize_with_location()?;
+    let mut number = 0;
+    for token in &mut tokens {
+        if let Token::Placeholder(name) = &mut token.token
+            && name == "?"
+        {
+            number += 1;
+            *name = format!("${number}");
+        }
+    }
+    Ok(tokens)
+}
