@@ -1,15 +1,18 @@
 #!/bin/sh
 # Installs what a build of varve needs on Debian: a C compiler (zstd, aws-lc),
-# mold (links DataFusion binaries in seconds). Does nothing when all is there.
+# mold (links DataFusion binaries in seconds), protoc (etcd-client's build script).
+# Does nothing when all is there.
 # Test-only servers and clients are asked for by TEST_TOOLS=1.
 set -eu
 
 want=""
 command -v cc >/dev/null 2>&1 || want="$want build-essential"
 command -v mold >/dev/null 2>&1 || want="$want mold"
+command -v protoc >/dev/null 2>&1 || want="$want protobuf-compiler"
 command -v curl >/dev/null 2>&1 || want="$want curl"
 if [ "${TEST_TOOLS:-0}" = 1 ]; then
     command -v psql >/dev/null 2>&1 || want="$want postgresql-client"
+    command -v etcd >/dev/null 2>&1 || want="$want etcd-server"
 fi
 
 if [ -n "$want" ]; then

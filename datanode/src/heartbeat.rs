@@ -10,10 +10,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use varve_model::id::RegionId;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
-use varve_proto::metasrv::{Beat, BeatReply, MetasrvApi, Order, OrderKind, Report, Session};
+use varve_proto::metasrv::{Beat, BeatReply, Life, MetasrvApi, Order, Report, Session, Subject};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
@@ -46,8 +45,8 @@ pub(crate) struct Heart {
 /// a second truncate would remove rows that were acknowledged after the first.
 #[derive(Debug, Default)]
 struct Orders {
-    /// One at a time per region, in order.
-    waiting: BTreeMap<RegionId, VecDeque<Order>>,
+    /// One at a time per subject, in order.
+    waiting: BTreeMap<Subject, VecDeque<Order>>,
     /// Ids in `waiting`.
     ids: BTreeSet<u64>,
     /// Outcomes that metasrv has not confirmed, with the beat of this stream that carried them.
@@ -116,8 +115,8 @@ impl Heart {
     async fn stream(
         &self,
         orders: &mut Orders,
-        done: &mpsc::Sender<(RegionId, Report)>,
-        finished: &mut mpsc::Receiver<(RegionId, Report)>,
+        done: &mpsc::Sender<(Subject, Report)>,
+        finished: &mut mpsc::Receiver<(Subject, Report)>,
     ) -> Result<()> {
         let (beats, stream) = mpsc::channel(BEAT_QUEUE_MAX);
         let call = Call::system("heartbeat", OPEN_TIMEOUT);
@@ -131,7 +130,8 @@ impl Heart {
             if sent.len() > SENT_MAX {
                 sent.pop_front();
             }
-            let beat = Beat { number, reports: orders.report_with(number), regions: self.host.statistics() };
+            let reports = orders.report_with(number);
+            let beat = Beat { number, life: Life::Serving, reports, regions: self.host.statistics() };
             beats.send(beat).await.map_err(|_| Error::unavailable("metasrv closed the heartbeat stream"))?;
             let next_beat = self.clock.sleep(self.session.interval);
             tokio::pin!(next_beat);
@@ -141,8 +141,8 @@ impl Heart {
                         let reply = reply.ok_or_else(|| Error::unavailable("metasrv ended the heartbeat stream"))??;
                         self.take(reply, &mut sent, orders, done);
                     }
-                    Some((region, report)) = finished.recv() => {
-                        self.finish(region, report, orders, done);
+                    Some((subject, report)) = finished.recv() => {
+                        self.finish(subject, report, orders, done);
                         break;
                     }
                     () = &mut next_beat => break,
@@ -156,18 +156,18 @@ impl Heart {
         reply: BeatReply,
         sent: &mut VecDeque<(u64, Duration)>,
         orders: &mut Orders,
-        done: &mpsc::Sender<(RegionId, Report)>,
+        done: &mpsc::Sender<(Subject, Report)>,
     ) {
         for order in reply.orders {
             // An order is repeated until its report has arrived.
             if orders.reports.contains_key(&order.id) || !orders.ids.insert(order.id) {
                 continue;
             }
-            let region = region_of(&order.kind);
-            let queue = orders.waiting.entry(region).or_default();
+            let subject = order.kind.subject();
+            let queue = orders.waiting.entry(subject).or_default();
             queue.push_back(order);
             if queue.len() == 1 {
-                self.start_first(region, orders, done);
+                self.start_first(subject, orders, done);
             }
         }
         let Some(beat) = reply.beat else { return };
@@ -181,31 +181,31 @@ impl Heart {
         self.tell_ready(orders);
     }
 
-    /// An order is done; the next one of its region starts.
-    fn finish(&self, region: RegionId, report: Report, orders: &mut Orders, done: &mpsc::Sender<(RegionId, Report)>) {
+    /// An order is done; the next one of its subject starts.
+    fn finish(&self, subject: Subject, report: Report, orders: &mut Orders, done: &mpsc::Sender<(Subject, Report)>) {
         orders.ids.remove(&report.order);
         orders.reports.insert(report.order, (report, None));
-        if let Some(queue) = orders.waiting.get_mut(&region) {
+        if let Some(queue) = orders.waiting.get_mut(&subject) {
             queue.pop_front();
             if queue.is_empty() {
-                orders.waiting.remove(&region);
+                orders.waiting.remove(&subject);
             }
         }
-        self.start_first(region, orders, done);
+        self.start_first(subject, orders, done);
         self.tell_ready(orders);
     }
 
-    fn start_first(&self, region: RegionId, orders: &Orders, done: &mpsc::Sender<(RegionId, Report)>) {
-        let Some(order) = orders.waiting.get(&region).and_then(VecDeque::front).cloned() else { return };
+    fn start_first(&self, subject: Subject, orders: &Orders, done: &mpsc::Sender<(Subject, Report)>) {
+        let Some(order) = orders.waiting.get(&subject).and_then(VecDeque::front).cloned() else { return };
         let (host, done) = (Arc::clone(&self.host), done.clone());
         self.tasks.spawn("order", async move {
             let id = order.id;
             let outcome = host.carry_out(order.kind).await.map_err(Arc::new);
             if let Err(error) = &outcome {
-                tracing::warn!(order = id, %region, %error, "an order of metasrv failed");
+                tracing::warn!(order = id, %subject, %error, "an order of metasrv failed");
             }
             // The beat loop ends only with the whole set.
-            let _ = done.send((region, Report { order: id, outcome })).await;
+            let _ = done.send((subject, Report { order: id, outcome, found_epoch: None })).await;
         });
     }
 
@@ -213,15 +213,5 @@ impl Heart {
         if orders.answered && orders.ids.is_empty() {
             self.ready.send_replace(true);
         }
-    }
-}
-
-fn region_of(kind: &OrderKind) -> RegionId {
-    match kind {
-        OrderKind::Open(grant) | OrderKind::Alter(grant) => grant.region,
-        OrderKind::Drop(region)
-        | OrderKind::Truncate(region)
-        | OrderKind::Flush(region)
-        | OrderKind::Compact(region) => *region,
     }
 }

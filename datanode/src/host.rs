@@ -60,6 +60,9 @@ impl Host {
             OrderKind::Truncate(region) => self.region(region)?.truncate().await,
             OrderKind::Flush(region) => self.region(region)?.flush().await,
             OrderKind::Compact(region) => self.region(region)?.compact(Force::Final).await,
+            OrderKind::Seal(session) | OrderKind::Forget(session) => Err(Error::unsupported(format!(
+                "this datanode's log is a local volume: it cannot seal or delete the log of session {session}"
+            ))),
         }
     }
 

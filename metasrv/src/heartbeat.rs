@@ -1,4 +1,7 @@
 //! One heartbeat stream: beats come in, replies and orders go out as soon as they exist.
+//!
+//! Nothing is said once the leader's own lease is over: a deposed leader must not
+//! renew anyone, nor end a session that its successor may know.
 
 use std::sync::Arc;
 
@@ -9,8 +12,9 @@ use varve_model::id::NodeEpoch;
 use varve_model::{Error, Result};
 use varve_proto::metasrv::{Beat, BeatReply, Messages};
 use varve_service::clock::SharedClock;
-use varve_service::task::TaskSet;
 
+use crate::leader::Leadership;
+use crate::procedure::Executor;
 use crate::registry::{ORDERS_PER_REPLY_MAX, Registry, Seat};
 
 /// Replies that wait for a slow datanode; beats then wait too, which ends its lease.
@@ -19,23 +23,23 @@ const REPLY_QUEUE_MAX: usize = 16;
 /// Seats the stream and serves it until either side ends it.
 /// Errors: `Fenced` for a session that ended or never was: seal it and start another.
 pub(crate) fn serve(
-    registry: &Arc<Registry>,
+    executor: &Executor,
     session: NodeEpoch,
     beats: Messages<Beat>,
-    clock: SharedClock,
-    tasks: &TaskSet,
 ) -> Result<Messages<Result<BeatReply>>> {
-    let seat = registry.connect(session)?;
+    let seat = executor.registry.connect(session)?;
     let (replies, stream) = mpsc::channel(REPLY_QUEUE_MAX);
-    let registry = Arc::clone(registry);
-    let token = tasks.token().clone();
-    tasks.spawn("heartbeat stream", async move {
+    let line = Line { registry: Arc::clone(&executor.registry), seat, clock: Arc::clone(&executor.clock), replies };
+    let leadership = Arc::clone(&executor.leadership);
+    let token = executor.tasks.token().clone();
+    executor.tasks.spawn("heartbeat stream", async move {
+        let Line { registry, seat, replies, .. } = &line;
         let served = tokio::select! {
-            served = run(&registry, &seat, beats, &replies, &clock) => served,
+            served = line.run(beats, &leadership) => served,
             () = token.cancelled() => Err(Error::unavailable("metasrv stops")),
             () = replies.closed() => Ok(()),
         };
-        registry.disconnect(&seat);
+        registry.disconnect(seat);
         if let Err(error) = served {
             tracing::info!(session = %seat.session, %error, "heartbeat stream ends");
             // The datanode may be gone already.
@@ -45,48 +49,49 @@ pub(crate) fn serve(
     Ok(Box::pin(ReceiverStream::new(stream)))
 }
 
-async fn run(
-    registry: &Registry,
-    seat: &Seat,
-    mut beats: Messages<Beat>,
-    replies: &mpsc::Sender<Result<BeatReply>>,
-    clock: &SharedClock,
-) -> Result<()> {
-    loop {
-        let answered = tokio::select! {
-            beat = beats.next() => {
-                let Some(beat) = beat else { return Ok(()) };
-                let number = beat.number;
-                registry.beat(seat, beat, clock.boot())?;
-                Some(number)
-            }
-            () = seat.wake.notified() => None,
-        };
-        send_due(registry, seat, answered, replies, clock).await?;
-    }
+/// A stream that is seated.
+struct Line {
+    registry: Arc<Registry>,
+    seat: Seat,
+    clock: SharedClock,
+    replies: mpsc::Sender<Result<BeatReply>>,
 }
 
-/// Sends all orders that are due and answers a beat, if any, in the last message: whoever reads
-/// the answer has all orders that were due when it beat.
-async fn send_due(
-    registry: &Registry,
-    seat: &Seat,
-    beat: Option<u64>,
-    replies: &mpsc::Sender<Result<BeatReply>>,
-    clock: &SharedClock,
-) -> Result<()> {
-    loop {
-        let orders = registry.due(seat, clock.boot())?;
-        let is_last = orders.len() < ORDERS_PER_REPLY_MAX;
-        if !orders.is_empty() || (is_last && beat.is_some()) {
-            let reply = BeatReply { beat: beat.filter(|_| is_last), orders };
-            replies
-                .send(Ok(reply))
-                .await
-                .map_err(|_| Error::unavailable("the datanode closed its heartbeat stream"))?;
+impl Line {
+    async fn run(&self, mut beats: Messages<Beat>, leadership: &Leadership) -> Result<()> {
+        loop {
+            let answered = tokio::select! {
+                beat = beats.next() => {
+                    let Some(beat) = beat else { return Ok(()) };
+                    let number = beat.number;
+                    let now = self.clock.boot();
+                    leadership.check(now)?;
+                    self.registry.beat(&self.seat, beat, now)?;
+                    Some(number)
+                }
+                () = self.seat.wake.notified() => None,
+            };
+            self.send_due(answered, leadership).await?;
         }
-        if is_last {
-            return Ok(());
+    }
+
+    /// Sends all orders that are due and answers a beat, if any, in the last message: whoever reads
+    /// the answer has all orders that were due when it beat.
+    async fn send_due(&self, beat: Option<u64>, leadership: &Leadership) -> Result<()> {
+        loop {
+            // The queue may be full: what is said counts when there is room to say it.
+            let room = self.replies.reserve().await;
+            let room = room.map_err(|_| Error::unavailable("the datanode closed its heartbeat stream"))?;
+            let now = self.clock.boot();
+            leadership.check(now)?;
+            let orders = self.registry.due(&self.seat, now)?;
+            let is_last = orders.len() < ORDERS_PER_REPLY_MAX;
+            if !orders.is_empty() || (is_last && beat.is_some()) {
+                room.send(Ok(BeatReply { beat: beat.filter(|_| is_last), orders }));
+            }
+            if is_last {
+                return Ok(());
+            }
         }
     }
 }

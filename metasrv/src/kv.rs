@@ -4,13 +4,17 @@
 //! embedded file and in memory. Keys are relative: a store that is shared with
 //! others puts its own prefix before them.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::Stream;
-use varve_model::Result;
+use varve_model::{Error, Result};
 
+pub mod etcd;
+pub mod fault;
 pub mod key;
 pub mod memory;
 mod records;
@@ -19,12 +23,17 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use etcd::EtcdKv;
+pub use fault::FaultKv;
 pub use memory::MemoryKv;
 pub use records::{Change, Records, Versioned};
 pub use redb::RedbKv;
 
 /// Counts changes of the whole store; 0 is "before the first".
 pub type Revision = u64;
+
+/// Names a lease; given by the store.
+pub type LeaseId = i64;
 
 /// Operations in one transaction; etcd's own default limit.
 pub const TXN_OPS_MAX: usize = 128;
@@ -46,6 +55,17 @@ pub trait KvStore: Debug + Send + Sync {
     /// Every change below a prefix from this revision on, in order. The stream ends with an error
     /// when the reader lags or the revision is no longer kept: read anew, then watch again.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream>;
+
+    /// A lease: what is put under it goes when it is not renewed for `ttl`, rounded up to seconds.
+    /// Errors: `Unavailable`; `InvalidRequest` for a store that one process holds alone.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId>;
+
+    /// Renews a lease for its whole ttl, counted from some instant within this call; whether it is
+    /// still there. Errors: `Unavailable` when that is unknown.
+    async fn renew(&self, lease: LeaseId) -> Result<bool>;
+
+    /// Ends a lease and removes what was put under it; nothing when it has ended.
+    async fn revoke(&self, lease: LeaseId) -> Result<()>;
 }
 
 /// A key with its value and the revisions of its first and last put.
@@ -84,6 +104,8 @@ pub enum Compare {
 pub enum Op {
     /// Sets a value.
     Put(String, Vec<u8>),
+    /// Sets a value that goes with a lease; a later plain put frees it from the lease.
+    PutLeased(String, Vec<u8>, LeaseId),
     /// Removes a key; nothing happens when it is missing.
     Delete(String),
 }
@@ -92,7 +114,7 @@ impl Op {
     /// The key concerned.
     pub fn key(&self) -> &str {
         match self {
-            Self::Put(key, _) | Self::Delete(key) => key,
+            Self::Put(key, _) | Self::PutLeased(key, _, _) | Self::Delete(key) => key,
         }
     }
 }
@@ -104,6 +126,21 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     /// Done together, at one revision.
     pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Errors: `Internal` for what etcd would refuse.
+    fn check(&self) -> Result<()> {
+        let most = self.ops.len().max(self.compares.len());
+        if most > TXN_OPS_MAX {
+            return Err(Error::internal(format!("{most} operations in one metadata transaction")));
+        }
+        let keys = self.ops.iter().map(Op::key).collect::<BTreeSet<_>>();
+        if keys.len() < self.ops.len() {
+            return Err(Error::internal("a key stands twice in one metadata transaction"));
+        }
+        Ok(())
+    }
 }
 
 /// The answer to [`KvStore::txn`].

@@ -13,4 +13,4 @@ mod route;
 mod service;
 
 pub use config::Config;
-pub use service::Metasrv;
+pub use service::{Member, MemberSetup, Metasrv};

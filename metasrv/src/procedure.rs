@@ -3,13 +3,16 @@
 //! A change of one record is one transaction. A change that regions must learn
 //! is put as a procedure record in the transaction that begins it and removed
 //! in the one that ends it; everything between is idempotent. Work runs as a
-//! task of its own, so that a client that goes away leaves nothing half done.
+//! task of its own, so that a client that goes away leaves nothing half done;
+//! what fails half done is taken up again by reconcile, from its record.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use varve_model::id::RegionId;
+use tokio::sync::OwnedMutexGuard;
+use varve_model::id::{NodeEpoch, RegionId, TableId};
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{Outcome, Procedure, TableChange};
@@ -19,6 +22,7 @@ use varve_service::task::TaskSet;
 use crate::catalog::Feed;
 use crate::kv::Records;
 use crate::kv::key::{ProcedureKey, ProcedureRecord, Work};
+use crate::leader::Leadership;
 use crate::registry::Registry;
 use crate::route::Routes;
 
@@ -28,7 +32,7 @@ mod database;
 mod drop;
 mod locks;
 mod open;
-mod region;
+pub(crate) mod region;
 
 use locks::Locks;
 
@@ -44,7 +48,35 @@ pub(crate) struct Executor {
     pub(crate) routes: Arc<Routes>,
     pub(crate) clock: SharedClock,
     pub(crate) tasks: TaskSet,
+    pub(crate) leadership: Arc<Leadership>,
     locks: Arc<Locks>,
+    jobs: Arc<Mutex<BTreeMap<Job, usize>>>,
+}
+
+/// Work in the background that follows from records, and how to see that it runs already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Job {
+    /// Opens regions of a table.
+    Open(TableId),
+    /// Carries a recorded procedure to its end.
+    Procedure(ProcedureKey),
+    /// Seals a session and gives its regions to others.
+    FailOver(NodeEpoch),
+    /// Takes over the regions of earlier sessions on a session's volume.
+    TakeOver(NodeEpoch),
+    /// Deletes what a sealed session left.
+    Forget(NodeEpoch),
+}
+
+/// What an executor is made of.
+#[derive(Debug)]
+pub(crate) struct ExecutorSetup {
+    pub(crate) records: Records,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) clock: SharedClock,
+    pub(crate) tasks: TaskSet,
+    pub(crate) leadership: Arc<Leadership>,
 }
 
 /// What a procedure waits for, to tell a client whose time is up.
@@ -73,15 +105,41 @@ impl fmt::Display for Progress {
 
 impl Executor {
     /// An executor of one term.
-    pub(crate) fn new(
-        records: Records,
-        feed: Arc<Feed>,
-        registry: Arc<Registry>,
-        clock: SharedClock,
-        tasks: TaskSet,
-    ) -> Self {
+    pub(crate) fn new(setup: ExecutorSetup) -> Self {
+        let ExecutorSetup { records, feed, registry, clock, tasks, leadership } = setup;
         let routes = Arc::new(Routes::new(records.clone()));
-        Self { records, feed, registry, routes, clock, tasks, locks: Arc::default() }
+        let (locks, jobs) = (Arc::default(), Arc::default());
+        Self { records, feed, registry, routes, clock, tasks, leadership, locks, jobs }
+    }
+
+    /// Whether such work runs now.
+    pub(crate) fn works_on(&self, job: Job) -> bool {
+        self.jobs.lock().contains_key(&job)
+    }
+
+    /// Starts work, beside others of the same job. When it fails, reconcile starts it again.
+    pub(crate) fn work(&self, job: Job, work: impl Future<Output = Result<()>> + Send + 'static) {
+        *self.jobs.lock().entry(job).or_default() += 1;
+        let (jobs, token) = (Arc::clone(&self.jobs), self.tasks.token().clone());
+        self.tasks.spawn("job", async move {
+            let ended = tokio::select! {
+                ended = work => ended,
+                () = token.cancelled() => Ok(()),
+            };
+            match ended {
+                Ok(()) => {}
+                // The next leader does it.
+                Err(error) if error.kind() == ErrorKind::Fenced => tracing::info!(?job, %error, "work was left"),
+                Err(error) => tracing::warn!(?job, %error, "work failed and is taken up again"),
+            }
+            let mut jobs = jobs.lock();
+            if let Some(count) = jobs.get_mut(&job) {
+                *count -= 1;
+                if *count == 0 {
+                    jobs.remove(&job);
+                }
+            }
+        });
     }
 
     /// Runs a procedure until its end or the call's. Errors: those of the procedure; `Timeout`
@@ -138,29 +196,45 @@ impl Executor {
     pub(crate) async fn resume(&self) -> Result<()> {
         for (key, found) in self.records.all::<ProcedureKey>().await? {
             let work = found.record.work;
-            let guard = match work {
-                Work::AlterTable { table } | Work::DropTable { table } => self.locks.table(table).await,
-                Work::AlterDatabase { database } | Work::DropDatabase { database } => {
-                    self.locks.database(database).await
-                }
-            };
+            let guard = self.lock(&work).await;
             tracing::info!(request_id = found.record.request_id, ?work, "resume procedure");
             let executor = self.clone();
-            self.tasks.spawn("resumed procedure", async move {
+            self.work(Job::Procedure(key), async move {
                 let _guard = guard;
-                let progress = Progress::default();
-                let ended = match &work {
-                    Work::AlterTable { table } => executor.finish_alter(*table, key, &progress).await.map(drop),
-                    Work::AlterDatabase { database } => executor.finish_alter_database(*database, key, &progress).await,
-                    Work::DropTable { table } => executor.finish_drop(*table, Some(key), &progress).await,
-                    Work::DropDatabase { database } => executor.finish_drop_database(*database, key, &progress).await,
-                };
-                if let Err(error) = ended {
-                    tracing::error!(%error, ?work, "a resumed procedure failed; the next start tries again");
-                }
+                executor.finish(key, work).await
             });
         }
         Ok(())
+    }
+
+    /// Takes up a procedure that was left half done, unless whoever works on it finishes it first.
+    pub(crate) async fn take_up(&self, key: ProcedureKey) -> Result<()> {
+        let Some(found) = self.records.get(&key).await? else { return Ok(()) };
+        let work = found.record.work;
+        let _guard = self.lock(&work).await;
+        if self.records.get(&key).await?.is_none() {
+            return Ok(());
+        }
+        tracing::info!(request_id = found.record.request_id, ?work, "take up procedure");
+        self.finish(key, work).await
+    }
+
+    async fn lock(&self, work: &Work) -> OwnedMutexGuard<()> {
+        match work {
+            Work::AlterTable { table } | Work::DropTable { table } => self.locks.table(*table).await,
+            Work::AlterDatabase { database } | Work::DropDatabase { database } => self.locks.database(*database).await,
+        }
+    }
+
+    /// Carries a procedure to its end. The caller holds its lock.
+    async fn finish(&self, key: ProcedureKey, work: Work) -> Result<()> {
+        let progress = Progress::default();
+        match work {
+            Work::AlterTable { table } => self.finish_alter(table, key, &progress).await.map(drop),
+            Work::AlterDatabase { database } => self.finish_alter_database(database, key, &progress).await,
+            Work::DropTable { table } => self.finish_drop(table, Some(key), &progress).await,
+            Work::DropDatabase { database } => self.finish_drop_database(database, key, &progress).await,
+        }
     }
 }
 

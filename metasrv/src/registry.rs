@@ -1,8 +1,9 @@
-//! Sessions that may be alive, and the orders that wait for them.
+//! Sessions that may be alive, what their beats said, and the orders that wait for them.
 //!
 //! All of it is in memory: what must survive a metasrv is in the records, and
 //! orders follow from those. Lease arithmetic is on the boot clock; a session
-//! counts as alive for a margin longer than it may believe itself.
+//! counts as alive for a margin longer than it may believe itself, counted from
+//! the last beat that was answered, or from the start of this term.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,23 +11,22 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use varve_model::id::{NodeEpoch, NodeId};
+use varve_model::id::{NodeEpoch, NodeId, RegionId, TableId, VolumeId};
+use varve_model::scan::RegionStatistics;
 use varve_model::{Error, ErrorKind, Result};
-use varve_proto::metasrv::{Beat, Order, OrderKind, Report};
+use varve_proto::metasrv::{Beat, Life, Order, OrderKind, RegionReport, Report};
 
 mod orders;
 #[cfg(test)]
 mod tests;
 
 use orders::Orders;
+pub(crate) use orders::{Failure, OrderOutcome};
 
-/// How much longer than its lease a session counts as alive.
-pub(crate) const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How much longer than its lease a session counts as alive: this, or a quarter of a short lease.
+const LEASE_MARGIN_MAX: Duration = Duration::from_secs(2);
 /// Orders in one message.
 pub(crate) const ORDERS_PER_REPLY_MAX: usize = 64;
-
-/// What an order came to; shared, because several may wait for one order.
-pub(crate) type OrderOutcome = Result<(), Arc<Error>>;
 
 /// All sessions of this term.
 #[derive(Debug)]
@@ -34,20 +34,36 @@ pub(crate) struct Registry {
     lease: Duration,
     repeat_after: Duration,
     inner: Mutex<Inner>,
+    /// A session came, left or is about to stop: reconcile looks at once.
+    moved: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     sessions: BTreeMap<NodeEpoch, Session>,
+    /// What the newest beat said of each region, by whom and when.
+    regions: BTreeMap<RegionId, (NodeEpoch, Duration, RegionStatistics)>,
     /// Orders are unique within a session, also over several metasrvs: each term starts at a random number.
     next_order: u64,
 }
 
+/// Who a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The session.
+    pub(crate) session: NodeEpoch,
+    /// Its node.
+    pub(crate) node: NodeId,
+    /// Its local WAL directory; without one its log is in the bucket, where others can seal and read it.
+    pub(crate) volume: Option<VolumeId>,
+}
+
 #[derive(Debug)]
 struct Session {
-    node: NodeId,
-    /// When its last beat was answered.
+    member: Member,
+    /// When its last beat was answered, or when this term began.
     answered: Duration,
+    life: Life,
     /// The heartbeat stream in use; 0 before the first.
     stream: u64,
     connected: bool,
@@ -69,45 +85,98 @@ pub(crate) struct Seat {
 impl Registry {
     /// No sessions. `random` starts the order numbers.
     pub(crate) fn new(lease: Duration, beat: Duration, random: u128) -> Self {
-        let inner = Inner { sessions: BTreeMap::new(), next_order: (random as u64) >> 1 };
-        Self { lease, repeat_after: 2 * beat, inner: Mutex::new(inner) }
+        let inner = Inner { sessions: BTreeMap::new(), regions: BTreeMap::new(), next_order: (random as u64) >> 1 };
+        Self { lease, repeat_after: 2 * beat, inner: Mutex::new(inner), moved: Notify::new() }
     }
 
     /// Takes a session in; its lease counts from now.
-    pub(crate) fn admit(&self, session: NodeEpoch, node: NodeId, now: Duration) {
+    pub(crate) fn admit(&self, member: Member, now: Duration) {
         let fresh = Session {
-            node,
+            member,
             answered: now,
+            life: Life::Serving,
             stream: 0,
             connected: false,
             wake: Arc::default(),
             orders: Orders::default(),
         };
-        self.inner.lock().sessions.insert(session, fresh);
+        self.inner.lock().sessions.insert(member.session, fresh);
     }
 
     /// Ends a session: it gets no more renewals, and whoever waits for it is told.
     pub(crate) fn retire(&self, session: NodeEpoch) {
-        let gone = self.inner.lock().sessions.remove(&session);
+        let mut inner = self.inner.lock();
+        inner.regions.retain(|_, (owner, _, _)| *owner != session);
+        let gone = inner.sessions.remove(&session);
+        drop(inner);
         if let Some(gone) = gone {
             gone.orders.end(&ended(session));
             gone.wake.notify_one();
         }
     }
 
-    /// Connected sessions with a lease, by epoch.
-    pub(crate) fn connected(&self, now: Duration) -> Vec<(NodeEpoch, NodeId)> {
+    /// How long after its last answered beat a session counts as alive.
+    fn alive_for(&self) -> Duration {
+        self.lease + LEASE_MARGIN_MAX.min(self.lease / 4)
+    }
+
+    /// How long an order may be unreported before another datanode is asked too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.lease / 2
+    }
+
+    /// Connected sessions with a lease that may get regions, by epoch.
+    pub(crate) fn placeable(&self, now: Duration) -> Vec<Member> {
+        self.connected(now, |session| session.life == Life::Serving)
+    }
+
+    /// Connected sessions with a lease that can work in the bucket on behalf of others, by epoch.
+    pub(crate) fn sealers(&self, now: Duration) -> Vec<Member> {
+        self.connected(now, |session| session.life != Life::Sealed && session.member.volume.is_none())
+    }
+
+    fn connected(&self, now: Duration, which: impl Fn(&Session) -> bool) -> Vec<Member> {
         let inner = self.inner.lock();
         let alive = inner
             .sessions
-            .iter()
-            .filter(|(_, session)| session.connected && now < session.answered + self.lease + LEASE_MARGIN);
-        alive.map(|(epoch, session)| (*epoch, session.node)).collect()
+            .values()
+            .filter(|session| session.connected && now < session.answered + self.alive_for() && which(session));
+        alive.map(|session| session.member).collect()
     }
 
     /// Whether the session is known, alive or not.
     pub(crate) fn knows(&self, session: NodeEpoch) -> bool {
         self.inner.lock().sessions.contains_key(&session)
+    }
+
+    /// Whether the session cannot be alive any more: it was not answered for its lease and the margin.
+    pub(crate) fn is_dead(&self, session: NodeEpoch, now: Duration) -> bool {
+        let inner = self.inner.lock();
+        inner.sessions.get(&session).is_none_or(|session| now >= session.answered + self.alive_for())
+    }
+
+    /// How far the process has come, as its last beat said.
+    pub(crate) fn life(&self, session: NodeEpoch) -> Option<Life> {
+        self.inner.lock().sessions.get(&session).map(|session| session.life)
+    }
+
+    /// A session of the node that beats right now, on another volume than this.
+    pub(crate) fn rival(&self, node: NodeId, volume: Option<VolumeId>, now: Duration) -> Option<Member> {
+        let inner = self.inner.lock();
+        let rivals = inner.sessions.values().filter(|session| {
+            let proved_dead = volume.is_some() && session.member.volume == volume;
+            session.member.node == node
+                && !proved_dead
+                && session.connected
+                && session.life != Life::Sealed
+                && now < session.answered + self.repeat_after
+        });
+        rivals.map(|session| session.member).next()
+    }
+
+    /// Returns when a session came, left or is about to stop; at once when one did since the last time.
+    pub(crate) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// Seats a heartbeat stream; an older one of the session loses its seat. All orders are sent again.
@@ -121,6 +190,7 @@ impl Registry {
         // Wakes the older stream, if any, so that it notices.
         found.wake.notify_one();
         found.wake = Arc::default();
+        self.moved.notify_one();
         Ok(Seat { session, stream: found.stream, wake: Arc::clone(&found.wake) })
     }
 
@@ -142,17 +212,30 @@ impl Registry {
         Ok(inner)
     }
 
-    /// Takes a beat: renews the lease, ends reported orders. Errors: `Fenced`, `Unavailable`.
+    /// Takes a beat: renews the lease, ends reported orders, keeps what it says of regions.
+    /// The caller may lead at `now`. Errors: `Fenced`, `Unavailable`.
     pub(crate) fn beat(&self, seat: &Seat, beat: Beat, now: Duration) -> Result<()> {
         let mut finished = Vec::new();
         {
             let mut inner = self.seated(seat)?;
             let session = inner.sessions.get_mut(&seat.session).ok_or_else(|| unknown(seat.session))?;
             session.answered = now;
-            for Report { order, outcome } in beat.reports {
+            if session.life != beat.life {
+                session.life = beat.life;
+                self.moved.notify_one();
+            }
+            for Report { order, outcome, found_epoch } in beat.reports {
                 // A report of an order of an earlier metasrv: nobody waits for it.
                 if let Some(order) = session.orders.remove(order) {
-                    finished.push((order, outcome));
+                    finished.push((order, outcome.map_err(|error| Failure { error, found_epoch })));
+                }
+            }
+            inner.regions.retain(|_, (owner, _, _)| *owner != seat.session);
+            for (region, statistics) in beat.regions {
+                // A session that lost a region may speak of it until it notices.
+                let newest = inner.regions.get(&region).is_none_or(|(owner, _, _)| *owner < seat.session);
+                if newest {
+                    inner.regions.insert(region, (seat.session, now, statistics));
                 }
             }
         }
@@ -162,6 +245,19 @@ impl Registry {
         Ok(())
     }
 
+    /// What the newest beats said of regions, of one table or of all.
+    pub(crate) fn statistics(&self, table: Option<TableId>, now: Duration) -> Vec<RegionReport> {
+        let inner = self.inner.lock();
+        let wanted = inner.regions.iter().filter(|(region, _)| table.is_none_or(|table| region.table() == table));
+        let reports = wanted.map(|(region, (session, at, statistics))| RegionReport {
+            region: *region,
+            session: *session,
+            age: now.saturating_sub(*at),
+            statistics: *statistics,
+        });
+        reports.collect()
+    }
+
     /// Orders to send now: new ones, and old ones that are not reported. Errors: `Fenced`, `Unavailable`.
     pub(crate) fn due(&self, seat: &Seat, now: Duration) -> Result<Vec<Order>> {
         let mut inner = self.seated(seat)?;
@@ -169,7 +265,8 @@ impl Registry {
         Ok(session.orders.due(now, self.repeat_after, ORDERS_PER_REPLY_MAX))
     }
 
-    /// Gives an order; the receiver gets its outcome. Open, Alter and Drop that wait already are joined.
+    /// Gives an order; the receiver gets its outcome. An equal one that waits already is joined when
+    /// one execution serves both.
     /// Errors: `Unavailable` when the session has ended, `Busy`.
     pub(crate) fn order(&self, session: NodeEpoch, kind: OrderKind) -> Result<oneshot::Receiver<OrderOutcome>> {
         let mut inner = self.inner.lock();

@@ -14,8 +14,6 @@ use varve_model::{Error, Reason, Result};
 use crate::kv::key::{RouteKey, RouteRecord};
 use crate::kv::{Change, Records, Versioned};
 
-/// Tables in one transaction: each is a comparison and a put, and etcd takes 128 of each.
-pub(crate) const TABLES_PER_TXN_MAX: usize = 100;
 /// Times a write is tried again when another came between.
 const TRIES_MAX: usize = 32;
 
@@ -73,31 +71,41 @@ impl Routes {
         for settled in batch {
             tables.entry(settled.region.table()).or_default().push(*settled);
         }
-        let tables = tables.into_iter().collect::<Vec<_>>();
-        for part in tables.chunks(TABLES_PER_TXN_MAX) {
-            self.write_part(part).await?;
-        }
-        Ok(())
+        let keys = tables.keys().map(|table| RouteKey::new(*table)).collect::<Vec<_>>();
+        self.update(&keys, |key, record| tables.get(&key.table).is_some_and(|settled| apply(record, settled))).await
     }
 
-    async fn write_part(&self, tables: &[(TableId, Vec<Settled>)]) -> Result<()> {
-        for _ in 0..TRIES_MAX {
-            let mut change = Change::default();
-            for (table, settled) in tables {
-                let key = RouteKey::new(*table);
-                // A table that was dropped meanwhile has nothing to settle.
-                let Some(found) = self.records.get(&key).await? else { continue };
-                let mut record = found.record;
-                if apply(&mut record, settled) {
-                    change.expect(&key, found.revision);
-                    change.put(&key, &record)?;
+    /// Changes records in as few transactions as the store takes; `change` says whether it changed one,
+    /// and may be asked again. A table that was dropped meanwhile is left out. Errors: `Busy`.
+    pub(crate) async fn update(
+        &self,
+        keys: &[RouteKey],
+        mut change: impl FnMut(&RouteKey, &mut RouteRecord) -> bool,
+    ) -> Result<()> {
+        let mut left = keys;
+        let mut tries = 0;
+        while !left.is_empty() {
+            let mut txn = Change::default();
+            let mut taken = 0;
+            while taken < left.len() && !txn.is_full() {
+                let key = &left[taken];
+                taken += 1;
+                let Some(mut found) = self.records.get(key).await? else { continue };
+                if change(key, &mut found.record) {
+                    txn.expect(key, found.revision);
+                    txn.put(key, &found.record)?;
                 }
             }
-            if change.is_empty() || self.records.commit(change).await?.is_some() {
-                return Ok(());
+            if txn.is_empty() || self.records.commit(txn).await?.is_some() {
+                (left, tries) = (&left[taken..], 0);
+                continue;
+            }
+            tries += 1;
+            if tries == TRIES_MAX {
+                return Err(Error::busy("routes changed faster than they could be written"));
             }
         }
-        Err(Error::busy("routes changed faster than they could be written"))
+        Ok(())
     }
 }
 

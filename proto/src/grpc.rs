@@ -9,4 +9,4 @@ mod metasrv;
 
 pub use datanode::{DatanodeClient, serve_datanode};
 pub use listen::{MESSAGE_BYTES_MAX, Services};
-pub use metasrv::{MetasrvClient, serve_metasrv};
+pub use metasrv::{ConnectMetasrv, MetasrvClient, MetasrvMembers, Wait, serve_metasrv};

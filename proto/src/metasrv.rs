@@ -15,7 +15,7 @@ use varve_model::region::Route;
 use varve_model::scan::RegionStatistics;
 use varve_model::schema::NewColumn;
 use varve_model::table::{DatabaseInfo, TableInfo, TableOptions, Ttl};
-use varve_model::{Error, Result};
+use varve_model::{Error, Reason, Result};
 
 use crate::call::Call;
 
@@ -25,10 +25,16 @@ pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 /// The truth about catalog, routes and leases.
 #[async_trait]
 pub trait MetasrvApi: Debug + Send + Sync {
-    /// Opens a session for a datanode process. Errors: `InvalidRequest` for another cluster or version.
+    /// Opens a session for a datanode process. An earlier session of the node is fenced.
+    ///
+    /// Errors: `InvalidRequest` for another cluster or version; `Busy` while an earlier session of
+    /// the node still beats (two processes with one node id, or one that is about to be noticed dead).
     async fn register(&self, call: &Call, registration: Registration) -> Result<Session>;
 
     /// Renews the session's lease with every beat; replies carry orders as soon as they exist.
+    ///
+    /// Errors, also in the stream: `Fenced` when the session has ended or is unknown: seal yourself
+    /// and restart. Any other: open another stream.
     async fn heartbeat(
         &self,
         call: &Call,
@@ -41,7 +47,29 @@ pub trait MetasrvApi: Debug + Send + Sync {
 
     /// Runs a change of catalog or regions to its end.
     async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome>;
+
+    /// The newest statistics that beats brought, by region; of one table or of all. A region whose
+    /// owner has not beaten in this leader's term is missing.
+    async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>>;
 }
+
+/// The error of a metasrv that does not lead: nothing was done, ask the leader.
+pub fn not_leader(leader: Option<&str>) -> Error {
+    let error = Error::unavailable("this metasrv does not lead").with_reason(Reason::NotLeader);
+    match leader {
+        Some(address) => error.with_hint(format!("{LEADER_HINT}{address}")),
+        None => error.with_hint("no leader is known yet, ask again"),
+    }
+}
+
+/// The address that [`not_leader`] named, if it is that error and named one.
+pub fn leader_of(error: &Error) -> Option<&str> {
+    let hint = error.hint().filter(|_| error.reason() == Reason::NotLeader)?;
+    hint.strip_prefix(LEADER_HINT)
+}
+
+/// What the hint that names a leader begins with.
+const LEADER_HINT: &str = "the leader is at ";
 
 /// A datanode process that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,10 +104,24 @@ pub struct Session {
 pub struct Beat {
     /// Counts beats of a session; the reply names it.
     pub number: u64,
+    /// How far the process has come.
+    pub life: Life,
     /// Outcomes of orders since the last beat.
     pub reports: Vec<Report>,
     /// Statistics of open regions.
     pub regions: Vec<(RegionId, RegionStatistics)>,
+}
+
+/// How far a datanode's process has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It serves and may get regions.
+    #[default]
+    Serving,
+    /// It is about to stop: no new regions for it.
+    Draining,
+    /// It has sealed its own lanes and stopped every region: they may go to others at once.
+    Sealed,
 }
 
 /// What became of an order.
@@ -89,6 +131,22 @@ pub struct Report {
     pub order: u64,
     /// Its outcome.
     pub outcome: Result<(), Arc<Error>>,
+    /// The region epoch at the head of the manifest, when that is why a grant was refused: the next
+    /// one must be above (metadata that came from an old backup forgot it).
+    pub found_epoch: Option<RegionEpoch>,
+}
+
+/// What a beat said of a region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionReport {
+    /// The region.
+    pub region: RegionId,
+    /// The session that said it.
+    pub session: NodeEpoch,
+    /// How long ago.
+    pub age: Duration,
+    /// What it said.
+    pub statistics: RegionStatistics,
 }
 
 /// Metasrv's answer to a beat, or orders in between.
@@ -124,6 +182,43 @@ pub enum OrderKind {
     Flush(RegionId),
     /// Merge the region's files to their final order.
     Compact(RegionId),
+    /// Seal every lane of a session that is over, so that it can never acknowledge again. Done when
+    /// each lane's highest object is a SEAL; a session without its object gets one that is a SEAL.
+    Seal(NodeEpoch),
+    /// Delete the log of a sealed session as far as the bucket allows: each region in it has
+    /// flushed past it or is gone. Done when nothing but SEALs is left; `Busy` while rows are needed.
+    Forget(NodeEpoch),
+}
+
+/// What an order is about: orders about one thing are carried out one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A region.
+    Region(RegionId),
+    /// A session, mostly another one than the order's own.
+    Session(NodeEpoch),
+}
+
+impl OrderKind {
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Open(grant) | Self::Alter(grant) => Subject::Region(grant.region),
+            Self::Drop(region) | Self::Truncate(region) | Self::Flush(region) | Self::Compact(region) => {
+                Subject::Region(*region)
+            }
+            Self::Seal(session) | Self::Forget(session) => Subject::Session(*session),
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Region(region) => write!(f, "region {region}"),
+            Self::Session(session) => write!(f, "session {session}"),
+        }
+    }
 }
 
 /// The right to own a region, with all that is needed to serve it.

@@ -5,7 +5,7 @@
 //! what HTTP/2 headers take.
 
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 use varve_model::{Error, ErrorKind, Reason};
 
 use crate::wire;
@@ -33,7 +33,7 @@ const KINDS: [(ErrorKind, Code); 12] = [
     (ErrorKind::Internal, Code::Internal),
 ];
 
-const REASONS: [Reason; 17] = [
+const REASONS: [Reason; 19] = [
     Reason::General,
     Reason::Syntax,
     Reason::Plan,
@@ -51,6 +51,8 @@ const REASONS: [Reason; 17] = [
     Reason::Cardinality,
     Reason::DiskFull,
     Reason::KeyReused,
+    Reason::NotLeader,
+    Reason::Unreachable,
 ];
 
 /// The status of an error.
@@ -69,6 +71,10 @@ pub fn from_status(status: &Status) -> Error {
         return from_detail(detail);
     }
     let message = status.message().to_owned();
+    if never_sent(status) {
+        return Error::unavailable(format!("another node cannot be reached: {message}"))
+            .with_reason(Reason::Unreachable);
+    }
     match status.code() {
         Code::DeadlineExceeded => Error::new(ErrorKind::Timeout, message),
         // tonic's answer to a message above the size limit.
@@ -79,6 +85,18 @@ pub fn from_status(status: &Status) -> Error {
         // Broken connections show as any of the others; the outcome is unknown.
         _ => Error::unavailable(format!("the connection to another node failed: {message}")),
     }
+}
+
+/// Whether no connection could be made, so that the callee knows nothing of the request.
+fn never_sent(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 pub(crate) fn to_detail(error: &Error) -> wire::ErrorDetail {

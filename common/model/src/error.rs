@@ -100,6 +100,10 @@ pub enum Reason {
     DiskFull,
     /// An idempotency key was used again with another body.
     KeyReused,
+    /// Another metasrv leads: nothing was done, ask that one.
+    NotLeader,
+    /// No connection could be made: the request was never sent.
+    Unreachable,
 }
 
 /// The crossing error: boxed, so that `Result` stays small.

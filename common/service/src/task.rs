@@ -4,7 +4,7 @@
 //! at its current await and forgets what it held, like `kill -9`.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -36,17 +36,34 @@ struct Inner {
     tracker: TaskTracker,
     token: CancellationToken,
     aborts: Mutex<Vec<AbortHandle>>,
+    /// Sets that end with this one.
+    children: Mutex<Vec<Weak<Inner>>>,
 }
 
 impl TaskSet {
     /// An empty set.
     pub fn new(blocking: Blocking) -> Self {
+        Self::with_token(blocking, CancellationToken::new())
+    }
+
+    fn with_token(blocking: Blocking, token: CancellationToken) -> Self {
         Self(Arc::new(Inner {
             blocking,
             tracker: TaskTracker::new(),
-            token: CancellationToken::new(),
+            token,
             aborts: Mutex::new(Vec::new()),
+            children: Mutex::default(),
         }))
+    }
+
+    /// A set that can end before this one, and ends at the latest with it: its token is cancelled
+    /// with this one's, and a kill drops its tasks too. Whoever stops this set stops the child first.
+    pub fn child(&self) -> Self {
+        let child = Self::with_token(self.0.blocking, self.0.token.child_token());
+        let mut children = self.0.children.lock();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child.0));
+        child
     }
 
     /// Starts a task; `name` shows in its span.
@@ -100,6 +117,10 @@ impl TaskSet {
         self.0.token.cancel();
         for abort in self.0.aborts.lock().drain(..) {
             abort.abort();
+        }
+        let children = std::mem::take(&mut *self.0.children.lock());
+        for child in children.iter().filter_map(Weak::upgrade) {
+            Self(child).kill();
         }
     }
 }

@@ -227,4 +227,8 @@ impl MetasrvApi for FakeMetasrv {
         let changed = self.apply(&mut state, procedure)?;
         Ok(Outcome { revision: state.revision, changed })
     }
+
+    async fn region_statistics(&self, _: &Call, _: Option<TableId>) -> Result<Vec<RegionReport>> {
+        Err(Error::unsupported("the fake has no datanodes"))
+    }
 }

@@ -9,7 +9,7 @@ use varve_model::region::{Route, RouteState};
 use varve_model::table::{DatabaseInfo, TableInfo};
 use varve_proto::metasrv::{Catalog, Change, News};
 
-use crate::kv::key::{self, DatabaseKey, RouteKey, SessionKey, SessionState, TableKey};
+use crate::kv::key::{self, DatabaseKey, ProcedureKey, RouteKey, SessionKey, SessionRecord, SessionState, TableKey};
 use crate::kv::{Changes, Revision};
 
 /// Databases, tables with routes, nodes.
@@ -23,6 +23,9 @@ pub(crate) struct Image {
     tables: BTreeMap<TableId, Arc<TableInfo>>,
     routes: BTreeMap<TableId, Arc<[Route]>>,
     nodes: BTreeMap<NodeId, (NodeEpoch, String)>,
+    /// All sessions there are records of; frontends do not see them.
+    sessions: BTreeMap<NodeEpoch, SessionRecord>,
+    procedures: BTreeSet<ProcedureKey>,
 }
 
 /// How far the regions of a table have come.
@@ -72,6 +75,22 @@ impl Image {
         load
     }
 
+    /// Tables with a region that is opening at an owner of this kind.
+    pub(crate) fn opening(&self, owner: impl Fn(NodeEpoch) -> bool) -> Vec<TableId> {
+        let opens = |route: &Route| route.state == RouteState::Opening && owner(route.owner);
+        self.routes.iter().filter(|(_, routes)| routes.iter().any(opens)).map(|(table, _)| *table).collect()
+    }
+
+    /// Sessions there are records of.
+    pub(crate) fn sessions(&self) -> BTreeMap<NodeEpoch, SessionRecord> {
+        self.sessions.clone()
+    }
+
+    /// Procedures that are not at their end.
+    pub(crate) fn procedures(&self) -> Vec<ProcedureKey> {
+        self.procedures.iter().copied().collect()
+    }
+
     /// All of it.
     pub(crate) fn catalog(&self) -> Catalog {
         let tables = self.tables.iter().filter_map(|(id, info)| {
@@ -109,6 +128,11 @@ impl Image {
                 }
             } else if let Some(key) = key::parse::<SessionKey>(text)? {
                 news.extend(self.session(key, value)?);
+            } else if let Some(key) = key::parse::<ProcedureKey>(text)? {
+                match value {
+                    Some(_) => drop(self.procedures.insert(key)),
+                    None => drop(self.procedures.remove(&key)),
+                }
             }
         }
         for id in touched {
@@ -151,8 +175,12 @@ impl Image {
 
     /// A node is where its newest session is.
     fn session(&mut self, key: SessionKey, value: Option<&[u8]>) -> Result<Option<Change>> {
-        let Some(value) = value else { return Ok(None) };
+        let Some(value) = value else {
+            self.sessions.remove(&key.0);
+            return Ok(None);
+        };
         let record = key::decode(&key, value)?;
+        self.sessions.insert(key.0, record.clone());
         let is_newest = self.nodes.get(&record.node).is_none_or(|(epoch, _)| *epoch <= key.0);
         if record.state != SessionState::Live || !is_newest {
             return Ok(None);

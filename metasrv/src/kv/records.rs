@@ -5,7 +5,10 @@ use std::sync::Arc;
 use varve_model::{Error, ErrorKind, Result};
 
 use super::key::{self, Key, LeaderKey};
-use super::{Compare, KvStore, Op, Revision, Txn};
+use super::{Compare, KvStore, Op, Revision, TXN_OPS_MAX, Txn};
+
+/// Bytes of a transaction that is not made larger: etcd takes 1.5 MiB by default.
+const TXN_BYTES: usize = 1 << 20;
 
 /// A record with the revision of its last put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,16 @@ impl Change {
     /// Removes a record.
     pub fn delete<K: Key>(&mut self, key: &K) {
         self.txn.ops.push(Op::Delete(key.text()));
+    }
+
+    /// Whether it is about as large as the store takes.
+    pub fn is_full(&self) -> bool {
+        let bytes = self.txn.ops.iter().map(|op| match op {
+            Op::Put(key, value) | Op::PutLeased(key, value, _) => key.len() + value.len(),
+            Op::Delete(key) => key.len(),
+        });
+        // The leader's comparison comes on top.
+        self.txn.compares.len().max(self.txn.ops.len()) + 2 >= TXN_OPS_MAX || bytes.sum::<usize>() >= TXN_BYTES
     }
 
     /// Whether it does nothing.

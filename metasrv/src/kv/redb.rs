@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use varve_model::{Error, Result};
 use varve_service::task::TaskSet;
 
 use super::space::{Plan, Space};
-use super::{Entry, KvStore, Range, Revision, Txn, TxnReply, WatchStream};
+use super::{Entry, KvStore, LeaseId, Op, Range, Revision, Txn, TxnReply, WatchStream};
 
 /// Key text -> row, see [`encode_row`].
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entry");
@@ -195,6 +196,9 @@ impl KvStore for RedbKv {
 
     /// Runs as a task of its own: a caller that goes away must not part file and memory.
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
+        if txn.ops.iter().any(|op| matches!(op, Op::PutLeased(..))) {
+            return Err(no_leases());
+        }
         let work = Arc::clone(&self.inner).txn(txn, self.tasks.clone());
         self.tasks
             .spawn("metadata transaction", work)
@@ -205,4 +209,22 @@ impl KvStore for RedbKv {
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream> {
         self.inner.space.lock().watch(prefix, from)
     }
+
+    async fn grant(&self, _: Duration) -> Result<LeaseId> {
+        Err(no_leases())
+    }
+
+    async fn renew(&self, _: LeaseId) -> Result<bool> {
+        Err(no_leases())
+    }
+
+    async fn revoke(&self, _: LeaseId) -> Result<()> {
+        Err(no_leases())
+    }
+}
+
+/// A file is held by one process: whoever opened it leads, and nobody waits for that to end.
+fn no_leases() -> Error {
+    Error::unsupported("a metadata file has no leases: one process holds it alone")
+        .with_hint("several metasrvs need etcd: set metasrv.etcd_endpoints")
 }

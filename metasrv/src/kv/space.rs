@@ -3,14 +3,14 @@
 //! A transaction is first planned, then applied: between the two the file
 //! store makes it durable, so that nobody reads what a crash takes back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use varve_model::{Error, Result};
 
-use super::{Changes, Compare, Entry, Op, Range, Revision, TXN_OPS_MAX, Txn, WatchStream};
+use super::{Changes, Compare, Entry, Op, Range, Revision, Txn, WatchStream};
 
 /// Transactions kept for watches that start in the past.
 const HISTORY_MAX: usize = 1024;
@@ -55,6 +55,21 @@ impl Space {
         self.revision
     }
 
+    /// Ends every watch with an error: the watchers read anew.
+    pub(super) fn end_watches(&mut self) {
+        self.watchers.clear();
+    }
+
+    /// Forgets the past: a watch can only begin in the future.
+    pub(super) fn compact(&mut self) {
+        self.history.clear();
+    }
+
+    /// Everything there is.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.entries.values().cloned().collect()
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
         self.entries.get(key).cloned()
     }
@@ -71,20 +86,14 @@ impl Space {
 
     /// `None` when a comparison fails. Errors: `Internal` for what etcd would refuse too.
     pub(super) fn plan(&self, txn: Txn) -> Result<Option<Plan>> {
-        if txn.ops.len() > TXN_OPS_MAX {
-            return Err(Error::internal(format!("{} operations in one metadata transaction", txn.ops.len())));
-        }
-        let keys = txn.ops.iter().map(Op::key).collect::<BTreeSet<_>>();
-        if keys.len() < txn.ops.len() {
-            return Err(Error::internal("a key stands twice in one metadata transaction"));
-        }
+        txn.check()?;
         if !txn.compares.iter().all(|compare| self.holds(compare)) {
             return Ok(None);
         }
         let mut plan = Plan { revision: self.revision + 1, puts: Vec::new(), deletes: Vec::new() };
         for op in txn.ops {
             match op {
-                Op::Put(key, value) => {
+                Op::Put(key, value) | Op::PutLeased(key, value, _) => {
                     let create_revision = self.entries.get(&key).map_or(plan.revision, |entry| entry.create_revision);
                     plan.puts.push(Entry { key, value, create_revision, mod_revision: plan.revision });
                 }

@@ -1,78 +1,109 @@
+//! The contract of the store: the same tests on memory, file and etcd.
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use varve_model::ErrorKind;
+use varve_service::clock::{ManualClock, SharedClock, SystemClock};
 use varve_service::task::{Blocking, TaskSet};
 
+use super::fault::KvFaults;
 use super::key::{CounterKey, CounterRecord, Key};
 use super::*;
 
-/// Each contract test runs on every store.
-async fn stores() -> Vec<(Arc<dyn KvStore>, Option<tempfile::TempDir>)> {
+mod contract;
+pub(crate) mod server;
+
+use contract::{every_contract, put, txn};
+use server::Etcd;
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    every_contract(|| async { Arc::new(MemoryKv::new()) as Arc<dyn KvStore> }).await;
+    contract::leases(Arc::new(MemoryKv::new())).await;
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("temp folder");
-    let redb = RedbKv::open(&folder.path().join("meta.redb"), &TaskSet::new(Blocking::Threads)).await.expect("open");
-    vec![(Arc::new(MemoryKv::new()), None), (Arc::new(redb), Some(folder))]
-}
-
-fn put(key: &str, value: &str) -> Op {
-    Op::Put(key.to_owned(), value.as_bytes().to_vec())
-}
-
-async fn txn(kv: &dyn KvStore, compares: Vec<Compare>, ops: Vec<Op>) -> TxnReply {
-    kv.txn(Txn { compares, ops }).await.expect("txn")
-}
-
-#[tokio::test]
-async fn a_transaction_does_all_or_nothing() {
-    for (kv, _folder) in stores().await {
-        let reply = txn(&*kv, vec![], vec![put("a", "1"), put("b", "1")]).await;
-        assert_eq!(reply, TxnReply { succeeded: true, revision: 1 });
-        let failed = vec![Compare::Modified("a".to_owned(), 1), Compare::Created("b".to_owned(), 0)];
-        let reply = txn(&*kv, failed, vec![put("a", "2"), put("c", "2")]).await;
-        assert_eq!(reply, TxnReply { succeeded: false, revision: 1 });
-        assert_eq!(kv.get("a").await.expect("get").expect("a").value, b"1");
-        assert_eq!(kv.get("c").await.expect("get"), None);
-    }
+    let tasks = TaskSet::new(Blocking::Threads);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    every_contract(|| async {
+        let name = format!("{}.redb", count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let kv = RedbKv::open(&folder.path().join(name), &tasks).await.expect("open");
+        Arc::new(kv) as Arc<dyn KvStore>
+    })
+    .await;
+    let kv = RedbKv::open(&folder.path().join("leases.redb"), &tasks).await.expect("open");
+    assert_eq!(kv.grant(Duration::from_secs(5)).await.expect_err("no leases").kind(), ErrorKind::InvalidRequest);
 }
 
 #[tokio::test]
-async fn revisions_tell_creation_from_change() {
-    for (kv, _folder) in stores().await {
-        txn(&*kv, vec![], vec![put("a", "1")]).await;
-        txn(&*kv, vec![Compare::Created("a".to_owned(), 1)], vec![put("a", "2")]).await;
-        let entry = kv.get("a").await.expect("get").expect("a");
-        assert_eq!((entry.create_revision, entry.mod_revision), (1, 2));
-        txn(&*kv, vec![], vec![Op::Delete("a".to_owned())]).await;
-        txn(&*kv, vec![Compare::Created("a".to_owned(), 0)], vec![put("a", "3")]).await;
-        assert_eq!(kv.get("a").await.expect("get").expect("a").create_revision, 4);
-    }
+async fn etcd_keeps_the_contract() {
+    let Some(etcd) = Etcd::start() else { return };
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    every_contract(|| async {
+        etcd.kv(&format!("contract-{}", count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+    })
+    .await;
+    contract::leases(etcd.kv("leases")).await;
+    contract::many_pages(etcd.kv("pages")).await;
+}
+
+/// Of two clusters in one etcd neither sees the other.
+#[tokio::test]
+async fn a_prefix_is_a_wall() {
+    let Some(etcd) = Etcd::start() else { return };
+    let (ours, theirs) = (etcd.kv("a"), etcd.kv("ab"));
+    let mut changes = ours.watch("", 1).await.expect("watch");
+    txn(&*theirs, vec![], vec![put("x", "1")]).await;
+    txn(&*ours, vec![], vec![put("x", "2")]).await;
+    assert_eq!(ours.range("").await.expect("range").entries.len(), 1);
+    let seen = changes.next().await.expect("one").expect("ok");
+    assert_eq!(seen.events, [("x".to_owned(), Some(b"2".to_vec()))]);
 }
 
 #[tokio::test]
-async fn a_range_is_all_below_a_prefix_in_key_order() {
-    for (kv, _folder) in stores().await {
-        txn(&*kv, vec![], vec![put("b/2", ""), put("b/1", ""), put("a", ""), put("bb", "")]).await;
-        let range = kv.range("b/").await.expect("range");
-        assert_eq!(range.revision, 1);
-        assert_eq!(range.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["b/1", "b/2"]);
-        assert_eq!(kv.range("").await.expect("range").entries.len(), 4);
+async fn a_watch_on_etcd_outlives_a_restart_and_ends_at_a_gap() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let kv = etcd.kv("w");
+    let first = txn(&*kv, vec![], vec![put("a", "1")]).await.revision;
+    let mut changes = kv.watch("", first).await.expect("watch");
+    assert_eq!(changes.next().await.expect("one").expect("ok").revision, first);
+    etcd.kill();
+    let error = kv.txn(Txn { compares: vec![], ops: vec![put("a", "lost")] }).await.expect_err("etcd is gone");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    etcd.restart();
+    let second = txn(&*kv, vec![], vec![put("a", "2")]).await.revision;
+    let seen = changes.next().await.expect("one").expect("the watch begins again by itself");
+    assert_eq!((seen.revision, seen.events), (second, vec![("a".to_owned(), Some(b"2".to_vec()))]));
+    for value in ["3", "4", "5"] {
+        txn(&*kv, vec![], vec![put("a", value)]).await;
     }
+    etcd.compact(second + 2).await;
+    let error = match kv.watch("", first).await {
+        Err(error) => error,
+        Ok(mut changes) => changes.next().await.expect("an error").expect_err("a gap"),
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains("no longer kept"), "{error}");
 }
 
 #[tokio::test]
-async fn a_watch_sees_past_and_future_changes_once_and_in_order() {
-    for (kv, _folder) in stores().await {
-        txn(&*kv, vec![], vec![put("a/1", "x"), put("other", "x")]).await;
-        txn(&*kv, vec![], vec![put("other", "y")]).await;
-        let mut changes = kv.watch("a/", 1).await.expect("watch");
-        txn(&*kv, vec![], vec![Op::Delete("a/1".to_owned()), put("a/2", "z")]).await;
-        let first = changes.next().await.expect("one").expect("ok");
-        assert_eq!(first, Changes { revision: 1, events: vec![("a/1".to_owned(), Some(b"x".to_vec()))] });
-        let second = changes.next().await.expect("one").expect("ok");
-        assert_eq!(second.revision, 3);
-        assert_eq!(second.events, [("a/2".to_owned(), Some(b"z".to_vec())), ("a/1".to_owned(), None)]);
-        assert!(changes.next().now_or_never().is_none(), "nothing else happened");
-    }
+async fn one_member_of_etcd_that_is_away_is_passed_over() {
+    let Some(etcd) = Etcd::start() else { return };
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let endpoints = vec![nobody.to_string(), etcd.client.to_string()];
+    let kv = EtcdKv::new(endpoints, "x", Arc::new(SystemClock)).expect("settings");
+    txn(&kv, vec![], vec![put("a", "1")]).await;
+    assert!(kv.get("a").await.expect("get").is_some());
+    let none = EtcdKv::new(vec![], "x", Arc::new(SystemClock)).expect_err("no member");
+    assert_eq!(none.kind(), ErrorKind::InvalidRequest);
+    let bare = EtcdKv::new(vec![nobody.to_string()], "/", Arc::new(SystemClock)).expect_err("no prefix");
+    assert_eq!(bare.kind(), ErrorKind::InvalidRequest);
+    let away = EtcdKv::new(vec![nobody.to_string()], "x", Arc::new(SystemClock)).expect("settings");
+    assert_eq!(away.get("a").await.expect_err("nobody listens").kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -92,18 +123,6 @@ async fn a_watcher_that_lags_is_ended_with_an_error() {
     assert_eq!((seen, error.kind()), (1024, ErrorKind::Unavailable));
     let error = kv.watch("", 1).await.err().expect("revision 1 is no longer kept");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-}
-
-#[tokio::test]
-async fn what_etcd_refuses_is_refused_everywhere() {
-    for (kv, _folder) in stores().await {
-        let twice = Txn { compares: vec![], ops: vec![put("a", "1"), put("a", "2")] };
-        kv.txn(twice).await.expect_err("a key twice");
-        let many = Txn { compares: vec![], ops: (0..=TXN_OPS_MAX).map(|at| put(&at.to_string(), "")).collect() };
-        kv.txn(many).await.expect_err("too many operations");
-        let reply = txn(&*kv, vec![], vec![Op::Delete("missing".to_owned())]).await;
-        assert_eq!(reply, TxnReply { succeeded: true, revision: 0 }, "nothing changed, so no revision");
-    }
 }
 
 #[tokio::test]
@@ -134,16 +153,58 @@ async fn a_file_of_garbage_is_corrupt() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
-#[tokio::test]
-async fn a_deposed_leader_writes_nothing() {
-    for (kv, _folder) in stores().await {
-        let old = crate::leader::seize(Arc::clone(&kv), "old", 0).await.expect("seize");
-        let new = crate::leader::seize(Arc::clone(&kv), "new", 0).await.expect("seize");
-        let mut change = Change::default();
-        change.put(&CounterKey::Table, &CounterRecord { next: 1 }).expect("encode");
-        let error = old.commit(change.clone()).await.expect_err("deposed");
-        assert_eq!(error.kind(), ErrorKind::Fenced);
-        assert_eq!(kv.get(&CounterKey::Table.text()).await.expect("get"), None);
-        new.commit(change).await.expect("commit").expect("leads");
+#[tokio::test(start_paused = true)]
+async fn leases_in_memory_end_by_the_clock_unless_they_are_renewed() {
+    let clock: SharedClock = Arc::new(ManualClock::new(1, 0));
+    let tasks = TaskSet::new(Blocking::Inline);
+    let kv = MemoryKv::timed(Arc::clone(&clock), &tasks);
+    let lease = kv.grant(Duration::from_secs(5)).await.expect("grant");
+    let mut changes = kv.watch("", 1).await.expect("watch");
+    txn(&*kv, vec![], vec![Op::PutLeased("a".to_owned(), b"1".to_vec(), lease)]).await;
+    for _ in 0..4 {
+        clock.sleep(Duration::from_secs(4)).await;
+        assert!(kv.renew(lease).await.expect("renew"));
     }
+    assert!(kv.get("a").await.expect("get").is_some());
+    clock.sleep(Duration::from_millis(5_001)).await;
+    assert_eq!(kv.get("a").await.expect("get"), None);
+    assert!(!kv.renew(lease).await.expect("renew"));
+    changes.next().await.expect("the put").expect("ok");
+    let gone = changes.next().await.expect("the end is seen").expect("ok");
+    assert_eq!(gone.events, [("a".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn a_restored_backup_forgets_what_came_after_it() {
+    let kv = MemoryKv::new();
+    txn(&kv, vec![], vec![put("a", "1")]).await;
+    let backup = kv.backup();
+    txn(&kv, vec![], vec![put("a", "2"), put("b", "1")]).await;
+    let mut changes = kv.watch("", 3).await.expect("watch");
+    kv.restore(&backup);
+    assert_eq!(kv.get("a").await.expect("get").expect("a").value, b"1");
+    assert_eq!(kv.get("b").await.expect("get"), None);
+    changes.next().await.expect("an error").expect_err("watches end");
+    kv.compact();
+    assert_eq!(txn(&kv, vec![], vec![put("c", "1")]).await.revision, 2, "revisions are given again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_cut_answers_nothing_and_loses_replies_on_request() {
+    let clock: SharedClock = Arc::new(ManualClock::new(1, 0));
+    let memory = Arc::new(MemoryKv::new());
+    let link = FaultKv::new(memory.clone(), Arc::clone(&clock));
+    let mut changes = link.watch("", 1).await.expect("watch");
+    link.set(KvFaults { is_cut: true, ..KvFaults::default() });
+    let lost = link.txn(Txn { compares: vec![], ops: vec![put("a", "1")] }).await.expect_err("cut");
+    assert_eq!((lost.kind(), memory.get("a").await.expect("get")), (ErrorKind::Unavailable, None));
+    link.set(KvFaults { lost_replies: 1000, ..KvFaults::default() });
+    link.txn(Txn { compares: vec![], ops: vec![put("a", "1")] }).await.expect_err("the reply is lost");
+    assert!(memory.get("a").await.expect("get").is_some(), "it took effect");
+    link.set(KvFaults { delay_max: Duration::from_millis(50), is_cut: false, ..KvFaults::default() });
+    assert!(link.get("a").await.expect("get").is_some());
+    assert!(changes.next().await.expect("one").is_ok());
+    txn(&*memory, vec![], vec![put("a", "2")]).await;
+    link.set(KvFaults { is_cut: true, ..KvFaults::default() });
+    changes.next().await.expect("an error").expect_err("the watch broke");
 }

@@ -89,10 +89,8 @@ impl Executor {
     /// Grants every region to a session. Errors: `Unavailable` without any.
     fn new_routes(&self, info: &TableInfo) -> Result<Vec<Route>> {
         let load = self.feed.read(|image| image.load());
-        let alive = self.registry.connected(self.clock.boot()).into_iter();
-        let candidates = alive
-            .map(|(session, node)| Candidate { session, node, regions: load.get(&session).copied().unwrap_or(0) })
-            .collect::<Vec<_>>();
+        let alive = self.registry.placeable(self.clock.boot()).into_iter();
+        let candidates = alive.map(|member| Candidate::new(member.session, member.node, &load)).collect::<Vec<_>>();
         let owners = place(info.partition.ranges.len(), &candidates);
         if owners.is_empty() {
             return Err(Error::unavailable("no datanode is connected to metasrv"));

@@ -1,7 +1,7 @@
 //! Opening regions: whatever route is `opening` has its owner ordered to claim and serve it.
 //!
 //! The route is the only record: this is started for a new table, after a
-//! takeover and at every start of a leader, any number of times.
+//! takeover and whenever reconcile finds a region that nobody opens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use futures::stream::FuturesUnordered;
 use varve_model::id::{RegionEpoch, TableId};
 use varve_model::region::{Route, RouteState};
 use varve_model::table::{TableInfo, Ttl};
-use varve_model::{ErrorKind, Result};
+use varve_model::{Error, ErrorKind, Result};
 use varve_proto::metasrv::{Grant, OrderKind};
 
 use super::region::longer;
-use super::{Executor, TRIES_MAX, contended};
-use crate::kv::Change;
-use crate::kv::key::RouteKey;
+use super::{Executor, Job};
+use crate::kv::key::{RouteKey, RouteRecord};
+use crate::registry::Failure;
 use crate::route::Settled;
 
 impl Executor {
@@ -37,15 +37,7 @@ impl Executor {
     /// Opens the regions of a table in the background.
     pub(crate) fn start_opening(&self, table: TableId) {
         let executor = self.clone();
-        self.tasks.spawn("open regions", async move {
-            let token = executor.tasks.token().clone();
-            tokio::select! {
-                opened = executor.open(table) => if let Err(error) = opened {
-                    tracing::error!(%table, %error, "regions cannot be opened; the next start tries again");
-                },
-                () = token.cancelled() => {}
-            }
-        });
+        self.work(Job::Open(table), async move { executor.open(table).await });
     }
 
     /// Returns when no region is opening, or none that a session could open.
@@ -80,7 +72,7 @@ impl Executor {
         let (region, epoch) = (route.region, route.epoch);
         let state = match self.ordered(route, open_order(route, info, ttl)).await {
             Ok(()) => RouteState::Open,
-            Err(error) => match error.kind() {
+            Err(Failure { error, found_epoch }) => match error.kind() {
                 ErrorKind::Corrupt => {
                     tracing::error!(%region, %error, "a region is damaged and not served");
                     RouteState::Corrupt
@@ -88,7 +80,7 @@ impl Executor {
                 // The region was claimed under a newer grant than we remember.
                 ErrorKind::Fenced => {
                     tracing::warn!(%region, %epoch, %error, "a grant is older than the region: granting anew");
-                    self.grant_anew(route).await?;
+                    self.grant_anew(route, found_epoch).await?;
                     return Ok(true);
                 }
                 _ => {
@@ -101,21 +93,17 @@ impl Executor {
         Ok(true)
     }
 
-    async fn grant_anew(&self, refused: &Route) -> Result<()> {
+    /// Grants again above the epoch that the region was found to have: metadata that came from an
+    /// old backup must not give an epoch twice.
+    async fn grant_anew(&self, refused: &Route, found: Option<RegionEpoch>) -> Result<()> {
         let key = RouteKey::new(refused.region.table());
-        for _ in 0..TRIES_MAX {
-            let Some(found) = self.records.get(&key).await? else { return Ok(()) };
-            let mut record = found.record;
-            let Some(route) = record.routes.iter_mut().find(|route| *route == refused) else { return Ok(()) };
-            route.epoch = RegionEpoch(route.epoch.0 + 1);
-            let mut change = Change::default();
-            change.expect(&key, found.revision);
-            change.put(&key, &record)?;
-            if self.records.commit(change).await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(contended())
+        let above = |epoch: RegionEpoch| epoch.0.checked_add(1).ok_or_else(|| Error::internal("epochs are used up"));
+        let next = RegionEpoch(above(refused.epoch)?.max(above(found.unwrap_or_default())?));
+        let grant = |_: &RouteKey, record: &mut RouteRecord| {
+            let route = record.routes.iter_mut().find(|route| *route == refused);
+            route.map(|route| route.epoch = next).is_some()
+        };
+        self.routes.update(&[key], grant).await
     }
 }
 

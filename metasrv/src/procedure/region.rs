@@ -1,7 +1,6 @@
 //! Orders to the regions of a table: once for what a client waits for, until done for what must be.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -11,6 +10,7 @@ use varve_model::{Error, ErrorKind, Result};
 use varve_proto::metasrv::{OrderKind, Outcome, RegionAction, TableName};
 
 use super::{Executor, Progress};
+use crate::registry::{Failure, OrderOutcome};
 
 /// First pause after a region failed; doubles up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Doubles the pause up to its bound.
-pub(super) fn longer(pause: Duration) -> Duration {
+pub(crate) fn longer(pause: Duration) -> Duration {
     if pause.is_zero() { RETRY_PAUSE_MIN } else { (2 * pause).min(RETRY_PAUSE_MAX) }
 }
 
@@ -52,19 +52,20 @@ impl Executor {
             self.ordered(route, order)
         }));
         for (route, outcome) in routes.record.routes.iter().zip(outcomes.await) {
-            outcome
-                .map_err(|error| error.copy().context(format!("{action:?} region {}", route.region).to_lowercase()))?;
+            outcome.map_err(|failure| {
+                failure.error.copy().context(format!("{action:?} region {}", route.region).to_lowercase())
+            })?;
         }
         Ok(Outcome { revision: found.revision.max(routes.revision), changed: true })
     }
 
     /// Gives an order to the owner and waits for its report.
-    pub(super) async fn ordered(&self, route: &Route, order: OrderKind) -> Result<(), Arc<Error>> {
+    pub(super) async fn ordered(&self, route: &Route, order: OrderKind) -> OrderOutcome {
         match self.registry.order(route.owner, order) {
             Ok(outcome) => outcome
                 .await
-                .unwrap_or_else(|_| Err(Arc::new(Error::unavailable("metasrv forgot the order: its term ended")))),
-            Err(error) => Err(Arc::new(error)),
+                .unwrap_or_else(|_| Err(Error::unavailable("metasrv forgot the order: its term ended").into())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -102,7 +103,7 @@ impl Executor {
             for (route, outcome) in now.iter().zip(outcomes) {
                 match outcome {
                     Ok(()) => drop(done.insert(route.region)),
-                    Err(error) => {
+                    Err(Failure { error, .. }) => {
                         failed = true;
                         progress.region(route.region, Some(&error));
                         tracing::warn!(region = %route.region, %error, "an order failed and is given again");

@@ -1,8 +1,10 @@
-//! A datanode that starts on a volume takes over the regions of the session that held it before.
+//! A datanode that starts takes over from its earlier self, without waiting for a lease.
 //!
-//! Whoever holds the volume's lock proves that the earlier session is dead: its
-//! regions are granted anew at once, without waiting for a lease. Takeover is
-//! idempotent and is finished at the next start if a crash came between.
+//! Whoever holds a volume's lock proves that the earlier session on it is dead:
+//! its regions are granted anew at once. Without a volume the earlier session of
+//! the node is fenced in the transaction that opens the new one, and its regions
+//! follow when its lanes are sealed. Takeover is idempotent; what a crash left
+//! is finished by reconcile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +13,24 @@ use varve_model::region::RouteState;
 use varve_model::{Error, Result};
 use varve_proto::metasrv::Registration;
 
-use crate::kv::key::{CounterKey, CounterRecord, RouteKey, SessionKey, SessionRecord, SessionState};
+use super::{failover, member};
+use crate::kv::key::{CounterKey, CounterRecord, RouteKey, RouteRecord, SessionKey, SessionRecord, SessionState};
 use crate::kv::{Change, Versioned};
-use crate::procedure::Executor;
-use crate::route::TABLES_PER_TXN_MAX;
+use crate::procedure::{Executor, Job};
 
 /// Times a transaction is tried again when another came between.
 const TRIES_MAX: usize = 64;
 
 /// Opens a session for a datanode that starts. Errors: `Unavailable`, `Busy`.
 pub(crate) async fn open_session(executor: &Executor, registration: Registration) -> Result<NodeEpoch> {
+    let now = executor.clock.boot();
+    if let Some(rival) = executor.registry.rival(registration.node, registration.volume, now) {
+        return Err(Error::busy(format!(
+            "node {} is alive in session {}: is another process running with this node id?",
+            registration.node, rival.session
+        ))
+        .with_hint("give each datanode a node id of its own; one that was killed is noticed within seconds"));
+    }
     let record = SessionRecord {
         node: registration.node,
         address: registration.address,
@@ -28,8 +38,11 @@ pub(crate) async fn open_session(executor: &Executor, registration: Registration
         state: SessionState::Live,
         opened_ms: executor.now_ms(),
     };
-    let epoch = record_session(executor, &record, registration.seen_epoch).await?;
-    executor.registry.admit(epoch, record.node, executor.clock.boot());
+    let (epoch, fenced) = record_session(executor, &record, registration.seen_epoch).await?;
+    for earlier in fenced {
+        executor.registry.retire(earlier);
+        failover::start(executor, earlier);
+    }
     for table in take_over(executor, epoch, &record).await? {
         executor.order_opening(table).await?;
         executor.start_opening(table);
@@ -37,21 +50,62 @@ pub(crate) async fn open_session(executor: &Executor, registration: Registration
     Ok(epoch)
 }
 
-/// The epoch is above every one given before and above the one the datanode saw.
-async fn record_session(executor: &Executor, record: &SessionRecord, seen: NodeEpoch) -> Result<NodeEpoch> {
+/// Takes over again what an earlier try left, unless that is under way.
+pub(super) fn start(executor: &Executor, session: NodeEpoch) {
+    let job = Job::TakeOver(session);
+    if executor.works_on(job) {
+        return;
+    }
+    let work = executor.clone();
+    executor.work(job, async move {
+        let Some(found) = work.records.get(&SessionKey(session)).await? else { return Ok(()) };
+        if found.record.state != SessionState::Live {
+            return Ok(());
+        }
+        for table in take_over(&work, session, &found.record).await? {
+            work.start_opening(table);
+        }
+        Ok(())
+    });
+}
+
+/// The epoch is above every one given before and above the one the datanode saw. Earlier sessions of
+/// the node that log in the bucket are fenced with it: the process that had them is gone.
+async fn record_session(
+    executor: &Executor,
+    record: &SessionRecord,
+    seen: NodeEpoch,
+) -> Result<(NodeEpoch, Vec<NodeEpoch>)> {
     for _ in 0..TRIES_MAX {
         let counter = executor.records.get(&CounterKey::NodeEpoch).await?;
         let (revision, next) = counter.map_or((0, 1), |found| (found.revision, found.record.next));
         let above = seen.0.checked_add(1).ok_or_else(|| Error::invalid("the epoch seen is the last there is"))?;
-        let epoch = next.max(above);
-        let next = epoch.checked_add(1).ok_or_else(|| Error::invalid("the epoch seen is the last but one there is"))?;
+        let epoch = NodeEpoch(next.max(above));
+        let next =
+            epoch.0.checked_add(1).ok_or_else(|| Error::invalid("the epoch seen is the last but one there is"))?;
         let mut change = Change::default();
         change.expect(&CounterKey::NodeEpoch, revision);
         change.put(&CounterKey::NodeEpoch, &CounterRecord { next })?;
-        change.expect(&SessionKey(NodeEpoch(epoch)), 0);
-        change.put(&SessionKey(NodeEpoch(epoch)), record)?;
-        if executor.records.commit(change).await?.is_some() {
-            return Ok(NodeEpoch(epoch));
+        change.expect(&SessionKey(epoch), 0);
+        change.put(&SessionKey(epoch), record)?;
+        let mut fenced = Vec::new();
+        for (key, found) in executor.records.all::<SessionKey>().await? {
+            let earlier = &found.record;
+            if earlier.node == record.node && earlier.volume.is_none() && earlier.state == SessionState::Live {
+                change.expect(&key, found.revision);
+                change.put(&key, &SessionRecord { state: SessionState::Fencing, ..earlier.clone() })?;
+                fenced.push(key.0);
+            }
+        }
+        // Known before the record can be seen: a live record of an unknown session is a dead one's.
+        executor.registry.admit(member(epoch, record), executor.clock.boot());
+        match executor.records.commit(change).await {
+            Ok(Some(_)) => return Ok((epoch, fenced)),
+            Ok(None) => executor.registry.retire(epoch),
+            Err(error) => {
+                executor.registry.retire(epoch);
+                return Err(error);
+            }
         }
     }
     Err(Error::busy("too many datanodes register at once"))
@@ -81,9 +135,17 @@ pub(super) async fn take_over(
         }
     }
     let keys = tables.values().copied().collect::<Vec<_>>();
-    for part in keys.chunks(TABLES_PER_TXN_MAX) {
-        grant(executor, part, &earlier, session, record).await?;
-    }
+    let grant = |_: &RouteKey, found: &mut RouteRecord| {
+        let owned = found.routes.iter_mut().filter(|route| earlier.contains(&route.owner));
+        let granted = owned.map(|route| {
+            route.epoch = RegionEpoch(route.epoch.0 + 1);
+            route.owner = session;
+            route.node = record.node;
+            route.state = RouteState::Opening;
+        });
+        granted.count() > 0
+    };
+    executor.routes.update(&keys, grant).await?;
     Ok(tables.into_keys().collect())
 }
 
@@ -106,36 +168,4 @@ async fn seal(executor: &Executor, key: SessionKey, mut found: Versioned<Session
         }
     }
     Err(Error::busy("a session record changed faster than it could be sealed"))
-}
-
-async fn grant(
-    executor: &Executor,
-    keys: &[RouteKey],
-    earlier: &BTreeSet<NodeEpoch>,
-    session: NodeEpoch,
-    record: &SessionRecord,
-) -> Result<()> {
-    for _ in 0..TRIES_MAX {
-        let mut change = Change::default();
-        for key in keys {
-            let Some(mut found) = executor.records.get(key).await? else { continue };
-            let owned = found.record.routes.iter_mut().filter(|route| earlier.contains(&route.owner));
-            let mut changed = false;
-            for route in owned {
-                route.epoch = RegionEpoch(route.epoch.0 + 1);
-                route.owner = session;
-                route.node = record.node;
-                route.state = RouteState::Opening;
-                changed = true;
-            }
-            if changed {
-                change.expect(key, found.revision);
-                change.put(key, &found.record)?;
-            }
-        }
-        if change.is_empty() || executor.records.commit(change).await?.is_some() {
-            return Ok(());
-        }
-    }
-    Err(Error::busy("routes changed faster than they could be granted anew"))
 }

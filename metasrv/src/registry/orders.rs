@@ -1,24 +1,46 @@
 //! Orders of one session: each is kept, and sent again, until it is reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use varve_model::id::RegionId;
+use varve_model::id::RegionEpoch;
 use varve_model::{Error, Result};
-use varve_proto::metasrv::{Order, OrderKind};
-
-use super::OrderOutcome;
+use varve_proto::metasrv::{Order, OrderKind, Subject};
 
 /// Orders a session may owe: one per region of a full node, with room for those of clients.
 const ORDERS_MAX: usize = 65_536;
+
+/// What an order came to; shared, because several may wait for one order.
+pub(crate) type OrderOutcome = Result<(), Failure>;
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Arc<Error>,
+    /// The epoch that the region's manifest has, when a grant was below it.
+    pub(crate) found_epoch: Option<RegionEpoch>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error: Arc::new(error), found_epoch: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
 
 /// Orders that are not reported yet.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     waiting: BTreeMap<u64, Waiting>,
-    of_region: BTreeMap<RegionId, BTreeSet<u64>>,
+    of_subject: BTreeMap<Subject, BTreeSet<u64>>,
 }
 
 /// One order and those who wait for it.
@@ -39,29 +61,23 @@ impl Waiting {
     }
 }
 
-/// The region an order is about.
-fn region_of(kind: &OrderKind) -> RegionId {
-    match kind {
-        OrderKind::Open(grant) | OrderKind::Alter(grant) => grant.region,
-        OrderKind::Drop(region)
-        | OrderKind::Truncate(region)
-        | OrderKind::Flush(region)
-        | OrderKind::Compact(region) => *region,
-    }
-}
-
 /// Whether one execution serves everyone who asked before it ends. A flush that
 /// runs already may have passed the rows of whoever asks now.
 fn can_be_joined(kind: &OrderKind) -> bool {
-    matches!(kind, OrderKind::Open(_) | OrderKind::Alter(_) | OrderKind::Drop(_))
+    match kind {
+        OrderKind::Open(_) | OrderKind::Alter(_) | OrderKind::Drop(_) | OrderKind::Seal(_) | OrderKind::Forget(_) => {
+            true
+        }
+        OrderKind::Truncate(_) | OrderKind::Flush(_) | OrderKind::Compact(_) => false,
+    }
 }
 
 impl Orders {
     /// Adds an order, or joins an equal one that waits already; whether it was added. Errors: `Busy`.
     pub(super) fn add(&mut self, order: Order, waiter: oneshot::Sender<OrderOutcome>) -> Result<bool> {
-        let region = region_of(&order.kind);
-        let last = self.of_region.get(&region).and_then(BTreeSet::last);
-        // Only the region's last order can be joined: an equal one before it was overruled since.
+        let subject = order.kind.subject();
+        let last = self.of_subject.get(&subject).and_then(BTreeSet::last);
+        // Only the subject's last order can be joined: an equal one before it was overruled since.
         if let Some(last) = last.and_then(|id| self.waiting.get_mut(id))
             && can_be_joined(&order.kind)
             && last.order.kind == order.kind
@@ -72,18 +88,18 @@ impl Orders {
         if self.waiting.len() >= ORDERS_MAX {
             return Err(Error::busy(format!("a datanode owes reports of {ORDERS_MAX} orders")));
         }
-        self.of_region.entry(region).or_default().insert(order.id);
+        self.of_subject.entry(subject).or_default().insert(order.id);
         self.waiting.insert(order.id, Waiting { order, sent: None, waiters: vec![waiter] });
         Ok(true)
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&id)?;
-        let region = region_of(&waiting.order.kind);
-        if let Some(ids) = self.of_region.get_mut(&region) {
+        let subject = waiting.order.kind.subject();
+        if let Some(ids) = self.of_subject.get_mut(&subject) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.of_region.remove(&region);
+                self.of_subject.remove(&subject);
             }
         }
         Some(waiting)
@@ -109,7 +125,7 @@ impl Orders {
 
     /// Tells all waiters that no report will come.
     pub(super) fn end(self, error: &Error) {
-        let outcome = Err(Arc::new(error.copy()));
+        let outcome = Err(Failure::from(error.copy()));
         for waiting in self.waiting.into_values() {
             waiting.finish(&outcome);
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use varve_model::ErrorKind;
 use varve_model::region::RouteState;
 use varve_model::schema::{LogicalType, NewColumn};
 use varve_model::table::{TableInfo, TableOptions, Ttl};
 use varve_model::time::TimeUnit;
+use varve_model::{Error, ErrorKind};
 use varve_proto::grpc::{MetasrvClient, serve_metasrv};
 use varve_proto::metasrv::{
-    Catalog, Change as NewsChange, CreateTable, OrderKind, RegionAction, TableChange, TableName,
+    Catalog, Change as NewsChange, CreateTable, Life, OrderKind, RegionAction, TableChange, TableName,
 };
 use varve_service::clock::{ManualClock, SystemClock};
 use varve_service::task::Blocking;
@@ -20,6 +20,8 @@ use varve_service::task::Blocking;
 use super::*;
 use crate::kv::{MemoryKv, RedbKv};
 
+mod cluster;
+mod failover;
 mod node;
 
 use node::{Behaviour, call, obedient, registration};
@@ -428,8 +430,9 @@ async fn an_order_is_sent_again_until_the_datanode_reports_it() {
             let reply = replies.next().await.expect("reply").expect("ok");
             assert_eq!((reply.beat, &reply.orders), (Some(number), &pushed.orders));
         }
-        let reports = vec![varve_proto::metasrv::Report { order: pushed.orders[0].id, outcome: Ok(()) }];
-        beats.send(Beat { number: 9, reports, regions: vec![] }).await.expect("beat");
+        let reports =
+            vec![varve_proto::metasrv::Report { order: pushed.orders[0].id, outcome: Ok(()), found_epoch: None }];
+        beats.send(Beat { number: 9, reports, ..Beat::default() }).await.expect("beat");
         assert_eq!(replies.next().await.expect("reply").expect("ok").orders, []);
     };
     let (created, ()) = futures::future::join(create_table(api, "cpu", None), datanode).await;
@@ -489,6 +492,6 @@ async fn another_protocol_version_is_refused() {
     let other = Call { protocol_version: 99, ..call() };
     let error = api.watch(&other).await.err().expect("refused");
     assert!(error.message().contains("version 99"), "{error}");
-    let bad = Config { lease_ms: 1, beat_ms: 1 };
+    let bad = Config { lease_ms: 1, beat_ms: 1, ..Config::default() };
     assert_eq!(bad.check().expect_err("too short").kind(), ErrorKind::InvalidRequest);
 }

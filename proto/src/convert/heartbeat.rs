@@ -8,9 +8,11 @@ use varve_model::id::{ClusterId, NodeEpoch, NodeId, RegionEpoch, RegionId, Volum
 
 use super::describe::{statistics_from_wire, statistics_to_wire};
 use super::{from_json, from_u128, missing, to_json, to_u128};
-use crate::metasrv::{Beat, BeatReply, Grant, Order, OrderKind, Registration, Report, Session};
+use crate::metasrv::{Beat, BeatReply, Grant, Life, Order, OrderKind, RegionReport, Registration, Report, Session};
 use crate::status::{from_detail, to_detail};
 use crate::wire;
+
+const LIVES: [Life; 3] = [Life::Serving, Life::Draining, Life::Sealed];
 
 pub(crate) fn registration_to_wire(from: Registration) -> wire::Registration {
     wire::Registration {
@@ -56,6 +58,7 @@ pub(crate) fn beat_to_wire(from: Beat) -> wire::Beat {
     let report = |report: Report| wire::Report {
         order: report.order,
         error: report.outcome.err().map(|error| to_detail(&error)),
+        found_epoch: report.found_epoch.map(|epoch| epoch.0),
     };
     let regions = from.regions.iter().map(|(region, statistics)| wire::RegionState {
         region: region.0,
@@ -63,6 +66,7 @@ pub(crate) fn beat_to_wire(from: Beat) -> wire::Beat {
     });
     wire::Beat {
         number: from.number,
+        life: LIVES.iter().position(|life| *life == from.life).unwrap_or(0) as u32,
         reports: from.reports.into_iter().map(report).collect(),
         regions: regions.collect(),
     }
@@ -72,12 +76,19 @@ pub(crate) fn beat_from_wire(from: wire::Beat) -> Beat {
     let report = |report: wire::Report| Report {
         order: report.order,
         outcome: report.error.map_or(Ok(()), |detail| Err(Arc::new(from_detail(detail)))),
+        found_epoch: report.found_epoch.map(RegionEpoch),
     };
     let regions = from.regions.iter().map(|region| {
         let statistics = region.statistics.as_ref().map(statistics_from_wire).unwrap_or_default();
         (RegionId(region.region), statistics)
     });
-    Beat { number: from.number, reports: from.reports.into_iter().map(report).collect(), regions: regions.collect() }
+    Beat {
+        number: from.number,
+        // A stage that a newer datanode knows: it still beats, so it still serves.
+        life: LIVES.get(from.life as usize).copied().unwrap_or_default(),
+        reports: from.reports.into_iter().map(report).collect(),
+        regions: regions.collect(),
+    }
 }
 
 /// Errors: `InvalidRequest`.
@@ -101,6 +112,8 @@ fn order_to_wire(from: Order) -> Result<wire::Order> {
         OrderKind::Truncate(region) => Kind::Truncate(region.0),
         OrderKind::Flush(region) => Kind::Flush(region.0),
         OrderKind::Compact(region) => Kind::Compact(region.0),
+        OrderKind::Seal(session) => Kind::Seal(session.0),
+        OrderKind::Forget(session) => Kind::Forget(session.0),
     };
     Ok(wire::Order { id: from.id, kind: Some(kind) })
 }
@@ -114,6 +127,8 @@ fn order_from_wire(from: wire::Order) -> Result<Order> {
         Kind::Truncate(region) => OrderKind::Truncate(RegionId(region)),
         Kind::Flush(region) => OrderKind::Flush(RegionId(region)),
         Kind::Compact(region) => OrderKind::Compact(RegionId(region)),
+        Kind::Seal(session) => OrderKind::Seal(NodeEpoch(session)),
+        Kind::Forget(session) => OrderKind::Forget(NodeEpoch(session)),
     };
     Ok(Order { id: from.id, kind })
 }
@@ -134,4 +149,24 @@ fn grant_from_wire(from: &wire::Grant) -> Result<Grant> {
         table: Arc::new(from_json("table", &from.table_json)?),
         ttl: from_json("ttl", &from.ttl_json)?,
     })
+}
+
+pub(crate) fn region_reports_to_wire(from: &[RegionReport]) -> wire::RegionReports {
+    let regions = from.iter().map(|report| wire::RegionReport {
+        region: report.region.0,
+        session: report.session.0,
+        age_nanos: report.age.as_nanos() as u64,
+        statistics: Some(statistics_to_wire(&report.statistics)),
+    });
+    wire::RegionReports { regions: regions.collect() }
+}
+
+pub(crate) fn region_reports_from_wire(from: &wire::RegionReports) -> Vec<RegionReport> {
+    let regions = from.regions.iter().map(|report| RegionReport {
+        region: RegionId(report.region),
+        session: NodeEpoch(report.session),
+        age: Duration::from_nanos(report.age_nanos),
+        statistics: report.statistics.as_ref().map(statistics_from_wire).unwrap_or_default(),
+    });
+    regions.collect()
 }

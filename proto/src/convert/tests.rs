@@ -136,9 +136,14 @@ proptest! {
         let statistics = RegionStatistics { series, manifest_version: number, ..RegionStatistics::default() };
         let beat = Beat {
             number,
+            life: [Life::Serving, Life::Draining, Life::Sealed][number as usize % 3],
             reports: vec![
-                Report { order: 1, outcome: Ok(()) },
-                Report { order: u64::MAX, outcome: Err(Arc::new(varve_model::Error::corrupt(message))) },
+                Report { order: 1, outcome: Ok(()), found_epoch: None },
+                Report {
+                    order: u64::MAX,
+                    outcome: Err(Arc::new(varve_model::Error::corrupt(message))),
+                    found_epoch: Some(RegionEpoch(series)),
+                },
             ],
             regions: vec![(RegionId(series), statistics)],
         };
@@ -158,11 +163,22 @@ proptest! {
             OrderKind::Truncate(region),
             OrderKind::Flush(region),
             OrderKind::Compact(region),
+            OrderKind::Seal(NodeEpoch(id)),
+            OrderKind::Forget(NodeEpoch(id)),
         ];
         let orders = kinds.into_iter().map(|kind| Order { id, kind }).collect::<Vec<_>>();
         let sent = BeatReply { beat, orders: orders.clone() };
         let back = heartbeat::reply_from_wire(over(&heartbeat::reply_to_wire(sent).expect("encode"))).expect("decode");
         prop_assert_eq!((back.beat, back.orders), (beat, orders));
+    }
+
+    #[test]
+    fn region_reports_come_back(region in any::<u64>(), nanos in any::<u64>()) {
+        let statistics = RegionStatistics { series: nanos, ..RegionStatistics::default() };
+        let (region, session) = (RegionId(region), NodeEpoch(nanos));
+        let reports = vec![RegionReport { region, session, age: Duration::from_nanos(nanos), statistics }; 2];
+        let back = heartbeat::region_reports_from_wire(&over(&heartbeat::region_reports_to_wire(&reports)));
+        prop_assert_eq!(back, reports);
     }
 
     #[test]
@@ -243,6 +259,7 @@ proptest! {
         let _ = read::<wire::Procedure>(&bytes).map(procedure::from_wire);
         let _ = read::<wire::BeatReply>(&bytes).map(heartbeat::reply_from_wire);
         let _ = read::<wire::Beat>(&bytes).map(heartbeat::beat_from_wire);
+        let _ = read::<wire::RegionReports>(&bytes).map(|reports| heartbeat::region_reports_from_wire(&reports));
         let _ = read::<wire::Registration>(&bytes).map(heartbeat::registration_from_wire);
         let _ = read::<wire::WriteRequest>(&bytes).map(write::request_from_wire);
         let _ = read::<wire::Description>(&bytes).map(describe::description_from_wire);
@@ -253,6 +270,15 @@ proptest! {
 fn a_reply_with_other_parts_than_asked_is_an_unknown_outcome() {
     let reply = wire::WriteReply { parts: vec![] };
     assert_eq!(write::reply_from_wire(reply, 1).expect_err("malformed").kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_follower_names_the_leader_and_the_name_is_read_back_over_the_wire() {
+    let named = crate::status::from_status(&crate::status::to_status(&not_leader(Some("[::1]:4010"))));
+    assert_eq!((named.kind(), leader_of(&named)), (ErrorKind::Unavailable, Some("[::1]:4010")));
+    assert_eq!(leader_of(&not_leader(None)), None);
+    let other = varve_model::Error::unavailable("x").with_hint("the leader is at nowhere:1");
+    assert_eq!(leader_of(&other), None, "only that error names a leader");
 }
 
 #[test]

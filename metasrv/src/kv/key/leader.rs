@@ -1,6 +1,6 @@
 //! `leader/metasrv`: the metasrv that may write.
 //!
-//! `{"name": <text>, "since_ms": <ms>}`. Every transaction compares the key's
+//! `{"name": <text>, "address": "host:port" | absent, "since_ms": <ms>}`. Every transaction compares the key's
 //! create revision, so that a deposed leader's writes do nothing.
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub struct LeaderKey;
 pub struct LeaderRecord {
     /// Name of the leading metasrv.
     pub name: String,
+    /// Where clients reach it; empty in process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
     /// Milliseconds since the epoch.
     pub since_ms: i64,
 }

@@ -56,11 +56,11 @@ pub(super) async fn start(api: &Arc<dyn MetasrvApi>, node: u64, volume: u128, be
             let mut reports = Vec::new();
             for order in orders {
                 let outcome = behaviour(&order);
-                reports.extend(outcome.map(|outcome| Report { order: order.id, outcome }));
+                reports.extend(outcome.map(|outcome| Report { order: order.id, outcome, found_epoch: None }));
                 seen.lock().push(order);
             }
             number += 1;
-            if !reports.is_empty() && beats.send(Beat { number, reports, regions: vec![] }).await.is_err() {
+            if !reports.is_empty() && beats.send(Beat { number, reports, ..Beat::default() }).await.is_err() {
                 break;
             }
         }

@@ -9,13 +9,15 @@ use futures::{Stream, StreamExt};
 use tonic::Status;
 use tonic::transport::Channel;
 use varve_model::Result;
-use varve_model::id::NodeEpoch;
+use varve_model::id::{NodeEpoch, TableId};
 
 use crate::call::Call;
 use crate::convert::{call, catalog, heartbeat, procedure};
 use crate::grpc::MESSAGE_BYTES_MAX;
 use crate::grpc::connect::connect;
-use crate::metasrv::{Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, Registration, Session};
+use crate::metasrv::{
+    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session,
+};
 use crate::status::from_status;
 use crate::wire;
 
@@ -94,5 +96,12 @@ impl MetasrvApi for MetasrvClient {
         let request = call::request(context, procedure::to_wire(request)?);
         let reply = self.inner.clone().execute(request).await.map_err(|status| from_status(&status))?;
         Ok(procedure::outcome_from_wire(reply.get_ref()))
+    }
+
+    async fn region_statistics(&self, context: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>> {
+        let message = wire::RegionStatisticsRequest { table: table.map(|table| table.0) };
+        let reply = self.inner.clone().get_region_statistics(call::request(context, message)).await;
+        let reply = reply.map_err(|status| from_status(&status))?;
+        Ok(heartbeat::region_reports_from_wire(reply.get_ref()))
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use varve_model::Result;
+use varve_model::id::TableId;
 
 use crate::convert::{call, catalog, heartbeat, procedure};
 use crate::grpc::{MESSAGE_BYTES_MAX, Services};
@@ -88,6 +89,18 @@ impl wire::metasrv_server::Metasrv for Adapter {
             let context = call::call(request.metadata())?;
             let outcome = self.0.execute(&context, procedure::from_wire(request.into_inner())?).await?;
             Ok(Response::new(procedure::outcome_to_wire(&outcome)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    async fn get_region_statistics(
+        &self,
+        request: Request<wire::RegionStatisticsRequest>,
+    ) -> Result<Response<wire::RegionReports>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let reports = self.0.region_statistics(&context, request.get_ref().table.map(TableId)).await?;
+            Ok(Response::new(heartbeat::region_reports_to_wire(&reports)))
         };
         answer.await.map_err(|error| to_status(&error))
     }

@@ -1,0 +1,345 @@
+//! Members and datanodes of a whole cluster, through `MetasrvMembers` as the roles call them.
+//!
+//! Time is virtual, the store is in memory, and every datanode beats as the real one does; what it
+//! says of orders is the test's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use varve_model::id::{NodeEpoch, NodeId, RegionEpoch, RegionId, VolumeId};
+use varve_model::region::Route;
+use varve_model::scan::RegionStatistics;
+use varve_model::{Error, ErrorKind, Result};
+use varve_proto::call::Call;
+use varve_proto::grpc::{ConnectMetasrv, MetasrvMembers, Wait};
+use varve_proto::metasrv::{Beat, Life, MetasrvApi, Order, OrderKind, Registration, Report};
+use varve_service::clock::{ManualClock, SharedClock};
+use varve_service::task::{Blocking, TaskSet};
+
+use crate::kv::{FaultKv, KvStore, MemoryKv};
+use crate::{Config, Member, MemberSetup};
+
+/// Members of metasrv on one store.
+pub(super) struct Cluster {
+    pub(super) clock: SharedClock,
+    pub(super) kv: Arc<MemoryKv>,
+    pub(super) members: Arc<Mutex<BTreeMap<String, Arc<Member>>>>,
+    pub(super) sets: BTreeMap<String, (TaskSet, Arc<FaultKv>)>,
+    pub(super) api: Arc<dyn MetasrvApi>,
+    /// What the bucket knows: highest epoch of each region, and sealed sessions.
+    pub(super) bucket: Arc<Mutex<Bucket>>,
+    own: TaskSet,
+}
+
+/// What matters here of a bucket.
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    pub(super) claimed: BTreeMap<RegionId, RegionEpoch>,
+    pub(super) sealed: Vec<NodeEpoch>,
+    pub(super) forgotten: Vec<NodeEpoch>,
+    pub(super) session_seen: NodeEpoch,
+}
+
+impl Cluster {
+    pub(super) fn start(count: usize) -> Self {
+        let clock: SharedClock = Arc::new(ManualClock::new(1, 1_790_000_000_000_000_000));
+        let own = TaskSet::new(Blocking::Inline);
+        let kv = MemoryKv::timed(Arc::clone(&clock), &own);
+        let members = Arc::<Mutex<BTreeMap<String, Arc<Member>>>>::default();
+        let names = (0..count).map(|at| format!("m{at}:1")).collect::<Vec<_>>();
+        let known = Arc::clone(&members);
+        let connect: ConnectMetasrv = Arc::new(move |address| Ok(Arc::new(Way(address.to_owned(), known.clone()))));
+        let pauses = Arc::clone(&clock);
+        let wait: Wait = Arc::new(move |pause| pauses.sleep(pause));
+        let api = Arc::new(MetasrvMembers::new(names.clone(), connect, wait).expect("members"));
+        let mut cluster = Self { clock, kv, members, sets: BTreeMap::new(), api, bucket: Arc::default(), own };
+        for name in names {
+            cluster.start_member(&name);
+        }
+        cluster
+    }
+
+    pub(super) fn start_member(&mut self, name: &str) {
+        let tasks = TaskSet::new(Blocking::Inline);
+        let link = Arc::new(FaultKv::new(self.kv.clone(), Arc::clone(&self.clock)));
+        let member = Member::start(MemberSetup {
+            config: Config::default(),
+            name: name.to_owned(),
+            address: name.to_owned(),
+            kv: link.clone() as Arc<dyn KvStore>,
+            clock: Arc::clone(&self.clock),
+            tasks: tasks.clone(),
+        });
+        self.members.lock().insert(name.to_owned(), member.expect("start"));
+        self.sets.insert(name.to_owned(), (tasks, link));
+    }
+
+    /// `kill -9`; its name.
+    pub(super) fn kill_leader(&mut self) -> String {
+        let name = self.leader().expect("one leads");
+        self.members.lock().remove(&name);
+        self.sets.remove(&name).expect("known").0.kill();
+        name
+    }
+
+    pub(super) fn leader(&self) -> Option<String> {
+        self.members.lock().iter().find(|(_, member)| member.is_leader()).map(|(name, _)| name.clone())
+    }
+
+    pub(super) async fn sleep(&self, seconds: u64) {
+        self.clock.sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Waits until something is so; fails after a minute.
+    pub(super) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let end = self.clock.boot() + Duration::from_mins(1);
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(self.clock.boot() < end, "waited a minute: {what}");
+            self.clock.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The routes of the only table.
+    pub(super) async fn routes(&self) -> Vec<Route> {
+        super::catalog(&self.api, 0).await.tables[0].1.to_vec()
+    }
+
+    /// Waits until every region is open at a session that this accepts.
+    pub(super) async fn until_open(&self, owner: impl Fn(NodeEpoch) -> bool) -> Vec<Route> {
+        self.until("regions are open", async || {
+            let routes = self.routes().await;
+            let open = |route: &Route| route.state == varve_model::region::RouteState::Open && owner(route.owner);
+            routes.iter().all(open).then_some(routes)
+        })
+        .await
+    }
+
+    /// A datanode that registers and beats; without a volume its log is in the bucket.
+    pub(super) async fn datanode(&self, node: u64, volume: Option<u128>) -> Datanode {
+        self.try_datanode(node, volume).await.expect("register")
+    }
+
+    pub(super) async fn try_datanode(&self, node: u64, volume: Option<u128>) -> Result<Datanode> {
+        let registration = Registration {
+            node: NodeId(node),
+            cluster: None,
+            address: format!("127.0.0.1:{node}"),
+            volume: volume.map(VolumeId),
+            seen_epoch: self.bucket.lock().session_seen,
+        };
+        let call = Call::system("test", Duration::from_secs(20));
+        let session = self.api.register(&call, registration).await?;
+        let mut bucket = self.bucket.lock();
+        assert!(session.epoch > bucket.session_seen, "I13: session {} was there before", session.epoch);
+        bucket.session_seen = session.epoch;
+        drop(bucket);
+        let state = Arc::new(Mutex::new(Said::default()));
+        let tasks = TaskSet::new(Blocking::Inline);
+        let beating = Beating {
+            api: Arc::clone(&self.api),
+            clock: Arc::clone(&self.clock),
+            bucket: Arc::clone(&self.bucket),
+            session: session.epoch,
+            interval: session.interval,
+            said: Arc::clone(&state),
+        };
+        tasks.spawn("datanode", beating.run());
+        Ok(Datanode { session: session.epoch, said: state, tasks })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.own.kill();
+        self.sets.values().for_each(|(tasks, _)| tasks.kill());
+    }
+}
+
+/// The way to a member by its address: a killed one cannot be reached.
+#[derive(Debug)]
+struct Way(String, Arc<Mutex<BTreeMap<String, Arc<Member>>>>);
+
+impl Way {
+    fn member(&self) -> Result<Arc<Member>> {
+        let away = || Error::unavailable("connection refused").with_reason(varve_model::Reason::Unreachable);
+        self.1.lock().get(&self.0).cloned().ok_or_else(away)
+    }
+}
+
+#[async_trait::async_trait]
+impl MetasrvApi for Way {
+    async fn register(&self, call: &Call, registration: Registration) -> Result<super::Session> {
+        self.member()?.register(call, registration).await
+    }
+
+    async fn heartbeat(
+        &self,
+        call: &Call,
+        session: NodeEpoch,
+        beats: super::Messages<Beat>,
+    ) -> Result<super::Messages<Result<super::BeatReply>>> {
+        self.member()?.heartbeat(call, session, beats).await
+    }
+
+    async fn watch(&self, call: &Call) -> Result<super::Messages<Result<Arc<super::News>>>> {
+        self.member()?.watch(call).await
+    }
+
+    async fn execute(&self, call: &Call, procedure: super::Procedure) -> Result<super::Outcome> {
+        self.member()?.execute(call, procedure).await
+    }
+
+    async fn region_statistics(
+        &self,
+        call: &Call,
+        table: Option<varve_model::id::TableId>,
+    ) -> Result<Vec<varve_proto::metasrv::RegionReport>> {
+        self.member()?.region_statistics(call, table).await
+    }
+}
+
+/// A datanode without an engine.
+pub(super) struct Datanode {
+    pub(super) session: NodeEpoch,
+    pub(super) said: Arc<Mutex<Said>>,
+    tasks: TaskSet,
+}
+
+/// What it is told to do, and what it was told.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) life: Life,
+    /// Beats and reads nothing.
+    pub(super) is_paused: bool,
+    /// Carries out no orders of this kind.
+    pub(super) deaf_to_open: bool,
+    pub(super) deaf_to_seal: bool,
+    pub(super) orders: Vec<OrderKind>,
+    /// How long it may believe itself alive, on the boot clock.
+    pub(super) valid_until: Duration,
+    /// Metasrv said that the session is over.
+    pub(super) fenced: bool,
+}
+
+impl Datanode {
+    /// `kill -9`: the stream breaks at once.
+    pub(super) fn kill(&self) {
+        self.tasks.kill();
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut Said)) {
+        change(&mut self.said.lock());
+    }
+
+    pub(super) fn count(&self, wanted: impl Fn(&OrderKind) -> bool) -> usize {
+        self.said.lock().orders.iter().filter(|kind| wanted(kind)).count()
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        self.said.lock().fenced
+    }
+}
+
+impl Drop for Datanode {
+    fn drop(&mut self) {
+        self.tasks.kill();
+    }
+}
+
+struct Beating {
+    api: Arc<dyn MetasrvApi>,
+    clock: SharedClock,
+    bucket: Arc<Mutex<Bucket>>,
+    session: NodeEpoch,
+    interval: Duration,
+    said: Arc<Mutex<Said>>,
+}
+
+impl Beating {
+    async fn run(self) {
+        loop {
+            if let Err(error) = self.stream().await
+                && error.kind() == ErrorKind::Fenced
+            {
+                self.said.lock().fenced = true;
+                return;
+            }
+            self.clock.sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn stream(&self) -> Result<()> {
+        let (beats, stream) = mpsc::channel(16);
+        let call = Call::system("heartbeat", Duration::from_secs(10));
+        let stream = Box::pin(ReceiverStream::new(stream));
+        let mut replies = self.api.heartbeat(&call, self.session, stream).await?;
+        let mut reports = Vec::new();
+        let mut sent = BTreeMap::new();
+        for number in 1.. {
+            let life = self.said.lock().life;
+            let statistics = RegionStatistics { series: self.session.0, ..RegionStatistics::default() };
+            let owned = self.bucket.lock().claimed.keys().map(|region| (*region, statistics)).collect();
+            sent.insert(number, self.clock.boot());
+            let beat = Beat { number, life, reports: std::mem::take(&mut reports), regions: owned };
+            beats.send(beat).await.map_err(|_| Error::unavailable("closed"))?;
+            let next = self.clock.sleep(self.interval);
+            tokio::pin!(next);
+            while reports.is_empty() {
+                let reply = tokio::select! {
+                    reply = replies.next() => reply.ok_or_else(|| Error::unavailable("ended"))??,
+                    () = &mut next => break,
+                };
+                while self.said.lock().is_paused {
+                    self.clock.sleep(Duration::from_millis(100)).await;
+                }
+                if let Some(at) = reply.beat.and_then(|beat| sent.remove(&beat)) {
+                    self.said.lock().valid_until = at + Config::default().lease();
+                }
+                reports.extend(reply.orders.into_iter().filter_map(|order| self.carry_out(order)));
+            }
+            while self.said.lock().is_paused {
+                self.clock.sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, order: Order) -> Option<Report> {
+        let mut said = self.said.lock();
+        let mut bucket = self.bucket.lock();
+        let mut found_epoch = None;
+        let outcome = match &order.kind {
+            OrderKind::Open(_) if said.deaf_to_open => return None,
+            OrderKind::Seal(_) if said.deaf_to_seal => return None,
+            OrderKind::Open(grant) => {
+                let head = bucket.claimed.entry(grant.region).or_default();
+                if *head > grant.epoch {
+                    found_epoch = Some(*head);
+                    Err(Arc::new(Error::new(ErrorKind::Fenced, "the manifest's head is newer")))
+                } else {
+                    *head = grant.epoch;
+                    Ok(())
+                }
+            }
+            OrderKind::Seal(session) => {
+                bucket.sealed.push(*session);
+                Ok(())
+            }
+            OrderKind::Forget(session) => {
+                bucket.forgotten.push(*session);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        said.orders.push(order.kind);
+        Some(Report { order: order.id, outcome, found_epoch })
+    }
+}
