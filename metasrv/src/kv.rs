@@ -21,7 +21,7 @@ mod records;
 pub mod redb;
 mod space;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use etcd::EtcdKv;
 pub use fault::FaultKv;

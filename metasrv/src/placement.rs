@@ -25,16 +25,18 @@ impl Candidate {
     }
 }
 
-/// An owner for each of `count` regions: always the one with the fewest, the lowest session first.
-/// Empty when there is no candidate.
+/// An owner for each of `count` regions of one table. The table is spread first, so that a node that
+/// joins empty does not get all of a hot one; then the one with the fewest regions is chosen, then the
+/// lowest session. Empty when there is no candidate.
 pub(crate) fn place(count: usize, candidates: &[Candidate]) -> Vec<Candidate> {
-    let mut candidates = candidates.to_vec();
-    candidates.sort_by_key(|candidate| candidate.session);
+    let mut given = candidates.iter().map(|candidate| (0_usize, *candidate)).collect::<Vec<_>>();
     let mut owners = Vec::with_capacity(count);
     for _ in 0..count {
-        let Some(least) = candidates.iter_mut().min_by_key(|candidate| candidate.regions) else { break };
-        owners.push(*least);
-        least.regions += 1;
+        let least = given.iter_mut().min_by_key(|(given, candidate)| (*given, candidate.regions, candidate.session));
+        let Some((given, owner)) = least else { break };
+        owners.push(*owner);
+        *given += 1;
+        owner.regions += 1;
     }
     owners
 }

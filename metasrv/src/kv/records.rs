@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use varve_model::{Error, ErrorKind, Result};
+use varve_model::{Error, ErrorKind, Reason, Result};
 
 use super::key::{self, Key, LeaderKey};
 use super::{Compare, KvStore, Op, Revision, TXN_OPS_MAX, Txn};
@@ -115,6 +115,6 @@ impl Records {
         if leads {
             return Ok(None);
         }
-        Err(Error::new(ErrorKind::Fenced, "this metasrv leads no longer"))
+        Err(Error::new(ErrorKind::Fenced, "this metasrv leads no longer").with_reason(Reason::NotLeader))
     }
 }

@@ -5,9 +5,11 @@ fn candidate(session: u64, regions: usize) -> Candidate {
 }
 
 #[test]
-fn regions_go_to_whoever_has_the_fewest_and_ties_to_the_lowest_session() {
+fn a_table_is_spread_first_then_whoever_has_the_fewest_regions_gets_more() {
     let owners = place(5, &[candidate(2, 0), candidate(1, 0), candidate(3, 3)]);
-    assert_eq!(owners.iter().map(|owner| owner.session.0).collect::<Vec<_>>(), [1, 2, 1, 2, 1]);
+    assert_eq!(owners.iter().map(|owner| owner.session.0).collect::<Vec<_>>(), [1, 2, 3, 1, 2]);
+    let owners = place(1, &[candidate(1, 4), candidate(2, 2), candidate(3, 3)]);
+    assert_eq!(owners[0].session.0, 2, "a table of one region goes where the fewest are");
 }
 
 #[test]
@@ -34,16 +36,22 @@ fn regions_of_a_dead_session_are_spread_over_the_others_table_by_table() {
 
 proptest::proptest! {
     #[test]
-    fn placement_never_makes_the_spread_wider(loads in proptest::collection::vec(0usize..20, 1..8), count in 0usize..60) {
+    fn placement_spreads_a_table_evenly_and_the_surplus_goes_to_the_emptier(
+        loads in proptest::collection::vec(0usize..20, 1..8),
+        count in 0usize..60,
+    ) {
         let candidates = loads.iter().enumerate().map(|(at, load)| candidate(at as u64 + 1, *load)).collect::<Vec<_>>();
         let owners = place(count, &candidates);
         proptest::prop_assert_eq!(owners.len(), count);
-        let mut after = loads.clone();
+        let mut given = vec![0usize; loads.len()];
         for owner in &owners {
-            after[owner.session.0 as usize - 1] += 1;
+            given[owner.session.0 as usize - 1] += 1;
         }
-        let given = after.iter().zip(&loads).filter(|(after, before)| after > before).map(|(after, _)| *after);
-        // Whoever got a region is at most one above whoever has the fewest.
-        proptest::prop_assert!(given.max().unwrap_or(0) <= after.iter().min().copied().unwrap_or(0) + 1);
+        let (least, most) = (given.iter().min().copied().unwrap_or(0), given.iter().max().copied().unwrap_or(0));
+        proptest::prop_assert!(most - least <= 1, "{:?}", given);
+        let loads_of = |wanted: usize| loads.iter().zip(&given).filter(move |(_, given)| **given == wanted).map(|(load, _)| *load);
+        if most > least {
+            proptest::prop_assert!(loads_of(most).max() <= loads_of(least).min(), "{:?} {:?}", loads, given);
+        }
     }
 }

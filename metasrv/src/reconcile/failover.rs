@@ -34,10 +34,14 @@ async fn fail_over(executor: &Executor, session: NodeEpoch) -> Result<()> {
     if let Some(live) = found.as_ref().filter(|found| found.record.state == SessionState::Live) {
         let has_left = executor.registry.life(session) == Some(Life::Sealed);
         let next = if has_left { SessionState::Sealed } else { SessionState::Fencing };
-        // From here on no beat is answered, even if writing the record fails.
-        executor.registry.retire(session);
+        if !has_left {
+            // From here on no beat is answered, even if writing the record fails.
+            executor.registry.retire(session);
+        }
         tracing::warn!(%session, %node, state = ?next, "a datanode is gone: its regions go to others");
         found = Some(mark(executor, key, live, next).await?);
+        // One that says goodbye hears that it was heard.
+        executor.registry.retire(session);
     }
     if found.as_ref().is_none_or(|found| found.record.state == SessionState::Fencing) {
         seal(executor, session, node).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use varve_model::id::{ClusterId, NodeEpoch, TableId};
 use varve_model::name::DEFAULT_DATABASE;
-use varve_model::{Error, ErrorKind, Result};
+use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{
     Beat, BeatReply, Messages, News, Outcome, Procedure, RegionReport, Registration, Session, not_leader,
@@ -81,8 +81,8 @@ impl Term {
             .with_hint("its data directory or bucket was made by another cluster"));
         }
         let opened = reconcile::open_session(&self.executor, registration).await;
-        // `Fenced` would tell the datanode that its session is over; it is this term that is.
-        let epoch = opened.map_err(|error| if error.kind() == ErrorKind::Fenced { not_leader(None) } else { error })?;
+        // The bare error would tell the datanode that its session is over; it is this term that is.
+        let epoch = opened.map_err(|error| if is_deposed(&error) { not_leader(None) } else { error })?;
         Ok(Session { cluster: self.cluster, epoch, lease: self.config.lease(), interval: self.config.beat() })
     }
 
@@ -103,12 +103,14 @@ impl Term {
 
     pub(super) async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome> {
         self.check(call)?;
-        self.executor.execute(call, procedure).await.map_err(|error| match error.kind() {
+        self.executor.execute(call, procedure).await.map_err(|error| {
+            if !is_deposed(&error) {
+                return error;
+            }
             // Some of it may be written; the next leader finishes what is.
-            ErrorKind::Fenced => Error::unavailable("another metasrv took the lead during the change")
+            Error::unavailable("another metasrv took the lead during the change")
                 .with_source(error)
-                .with_hint("see whether it was made, or make it again"),
-            _ => error,
+                .with_hint("see whether it was made, or make it again")
         })
     }
 
@@ -116,6 +118,11 @@ impl Term {
         self.check(call)?;
         Ok(self.executor.registry.statistics(table, self.executor.clock.boot()))
     }
+}
+
+/// Whether a write found another leader.
+fn is_deposed(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fenced && error.reason() == Reason::NotLeader
 }
 
 /// The cluster's identity, made at the first start.

@@ -23,6 +23,7 @@ use crate::kv::{MemoryKv, RedbKv};
 mod cluster;
 mod failover;
 mod node;
+mod on_etcd;
 
 use node::{Behaviour, call, obedient, registration};
 

@@ -32,3 +32,25 @@ async fn a_panic_in_blocking_work_is_an_error() {
     let error = tasks.blocking("work", || panic!("boom")).await.expect_err("panic");
     assert_eq!(error.kind(), varve_model::ErrorKind::Internal);
 }
+
+#[tokio::test]
+async fn a_child_ends_with_its_parent_and_can_end_before() {
+    let parent = TaskSet::new(Blocking::Inline);
+    let held = |set: &TaskSet| {
+        let (held, dropped) = oneshot::channel::<()>();
+        set.spawn("sleeper", async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        dropped
+    };
+    let (first, second) = (parent.child(), parent.child());
+    let (own, early, late) = (held(&parent), held(&first), held(&second));
+    first.kill();
+    early.await.expect_err("the child's task was dropped");
+    assert!(first.token().is_cancelled() && !parent.token().is_cancelled() && !second.token().is_cancelled());
+    parent.kill();
+    own.await.expect_err("the parent's task was dropped");
+    late.await.expect_err("and so was the other child's");
+    assert!(second.token().is_cancelled());
+}

@@ -19,8 +19,8 @@ use varve_model::{Error, ErrorKind, Reason, Result};
 use super::MetasrvClient;
 use crate::call::Call;
 use crate::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session, TableChange,
-    leader_of,
+    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionAction, RegionReport, Registration, Session,
+    TableChange, leader_of,
 };
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ fn is_repeatable(procedure: &Procedure) -> bool {
             matches!(change, TableChange::Widen(_) | TableChange::SetOptions(_))
         }
         // A second truncate would remove rows that were acknowledged after the first.
-        Procedure::EachRegion { .. } => false,
+        Procedure::EachRegion { action, .. } => *action != RegionAction::Truncate,
     }
 }
 
