@@ -73,7 +73,7 @@ pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
     let options: EngineOptions = storage.tuned(config.engine());
     let engine_setup = EngineSetup {
         store: storage.bucket,
-        disk: storage.disk,
+        log: storage.disk.into(),
         clock: clock.clone(),
         tasks: tasks.clone(),
         memory,
@@ -84,7 +84,7 @@ pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
         node,
         cluster: prepared.cluster(),
         address,
-        volume: Some(prepared.volume()),
+        volume: prepared.volume(),
         seen_epoch: prepared.seen_epoch(),
     };
     let call = Call::system("register", REGISTER_TIMEOUT);

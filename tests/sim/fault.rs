@@ -54,6 +54,7 @@ impl Fault {
                 late_effect: world.draw(80) as u32,
                 latency_max: Duration::from_millis(world.draw(500)),
                 late_max: Duration::from_secs(1 + world.draw(20)),
+                ..FaultRates::default()
             }),
             Self::BucketHeals => world.heal(),
         }

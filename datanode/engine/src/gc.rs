@@ -3,6 +3,7 @@
 //! Files of the own epoch are tracked in memory from the edit that removed
 //! them. Files of older epochs that nothing names are orphans: a commit of an
 //! older epoch is impossible since the claim, whatever any clock says.
+//! The log of a dead session has no owner: there the manifests of all its regions decide (`session`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::sst::meta::FileName;
 use crate::store::FileContext;
 use crate::store::create::with_retry;
 
+pub mod session;
 #[cfg(test)]
 mod tests;
 

@@ -20,6 +20,6 @@ mod tests;
 pub mod version;
 pub mod wal;
 
-pub use engine::{Engine, EngineSetup, Prepared};
+pub use engine::{Engine, EngineSetup, Log, Prepared};
 pub use region::options::EngineOptions;
 pub use region::{Ack, Region, RegionDescription};

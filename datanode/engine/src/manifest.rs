@@ -46,6 +46,12 @@ struct Boundary {
     nonce: Hash,
 }
 
+/// What is committed of a region, read by somebody who may not own it; `None` when it does not exist.
+/// Errors: `Corrupt`, `Unavailable`.
+pub async fn read_head(ctx: &FileContext) -> Result<Option<ManifestState>> {
+    Ok(head::read(ctx).await?.map(|(state, _)| state))
+}
+
 /// The committed head of one region, in its owner's hands. Not cancel-safe: run to the end or drop it all.
 #[derive(Debug)]
 pub struct Manifest {
@@ -77,7 +83,7 @@ impl Manifest {
         failpoint!("manifest.claim.before");
         loop {
             let head = head::read(&ctx).await?;
-            let Some(record) = claim(&ctx, &claimant, head.as_ref())? else {
+            let Some(record) = claim(&ctx, &claimant, head.as_ref()).await? else {
                 let (state, head_hash) = head.expect("only an existing head can be ours already");
                 return Ok(Self::new(ctx, &claimant, state, head_hash));
             };
@@ -198,7 +204,11 @@ impl Manifest {
 }
 
 /// The claim to write next; `None` when the head is this session's claim already (an earlier reply was lost).
-fn claim(ctx: &FileContext, claimant: &Claimant<'_>, head: Option<&(ManifestState, Hash)>) -> Result<Option<Record>> {
+async fn claim(
+    ctx: &FileContext,
+    claimant: &Claimant<'_>,
+    head: Option<&(ManifestState, Hash)>,
+) -> Result<Option<Record>> {
     let mut record = Record {
         version: 0,
         region: ctx.region,
@@ -210,7 +220,7 @@ fn claim(ctx: &FileContext, claimant: &Claimant<'_>, head: Option<&(ManifestStat
     };
     let create = claimant.create.clone();
     let Some((state, hash)) = head else {
-        let sources = claimant.wal.sources(ctx.region, varve_model::id::Sequence(0));
+        let sources = claimant.wal.sources(ctx.region, varve_model::id::Sequence(0), &[]);
         record.kind = Kind::Claim(Box::new(Claim { sources, create: Some(create), change: None }));
         return Ok(Some(record));
     };
@@ -232,12 +242,12 @@ fn claim(ctx: &FileContext, claimant: &Claimant<'_>, head: Option<&(ManifestStat
             format!("region {} has epoch {}, not below {}", ctx.region, state.region_epoch, ctx.region_epoch),
         ));
     }
-    claimant.wal.check_sources(&state.sources).context(|| format!("open region {}", ctx.region))?;
+    claimant.wal.check_sources(&state.sources).await.context(|| format!("open region {}", ctx.region))?;
     let is_newer = create.table.schema.version > state.table.schema.version || create.ttl != state.ttl;
     record.version = state.version + 1;
     record.prev_hash = *hash;
     record.kind = Kind::Claim(Box::new(Claim {
-        sources: claimant.wal.sources(ctx.region, state.flushed_to),
+        sources: claimant.wal.sources(ctx.region, state.flushed_to, &state.sources),
         create: None,
         change: is_newer.then_some(create),
     }));

@@ -174,6 +174,11 @@ impl Region {
         self.shared.fenced.load(Ordering::Acquire)
     }
 
+    /// The session has ended: no answer is given any more.
+    pub(crate) fn fence(&self) {
+        self.shared.fenced.store(true, Ordering::Release);
+    }
+
     /// Sets until when writes may be acknowledged and reads answered; the host renews it.
     pub fn permit(&self, permit: Permit) {
         *self.shared.permit.lock() = Some(permit);

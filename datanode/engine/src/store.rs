@@ -1,10 +1,12 @@
-//! The bucket: names of objects, the one way to create them, a local folder, and a fault layer for tests.
+//! The bucket: names of objects, the one way to create them, what a store must keep, a local folder, faults for tests.
 
 mod context;
 pub mod create;
+pub mod delete;
 pub mod fault;
 pub mod folder;
 pub mod path;
+pub mod probe;
 
 pub use context::FileContext;
 pub use object_store::ObjectStore;

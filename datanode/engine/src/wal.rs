@@ -2,7 +2,9 @@
 //!
 //! The trait is the seam between the local log (standalone) and the log on the
 //! object store (cluster): append, replay, trim, seal. A block counts as written
-//! when its append is confirmed, never before.
+//! when its append is confirmed, never before. What a manifest says of a
+//! region's sources is handed in, since only an object log may have to read,
+//! and end, the log of another process.
 
 use std::fmt::Debug;
 
@@ -16,6 +18,7 @@ use varve_model::{Error, Result};
 use crate::format::block::Block;
 
 pub mod local;
+pub mod object;
 
 /// Where a block is: one address type for both logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,7 +61,9 @@ pub struct EncodedBlock {
 pub struct Pending(pub(crate) oneshot::Receiver<Result<Position>>);
 
 impl Pending {
-    /// Waits. Errors: `Busy/DiskFull` = definitely not written; `Unavailable` = the outcome is unknown.
+    /// Waits until the outcome is known, however long that takes: as long as it is not, the block may still become
+    /// durable, and its sequence must not be given again. Errors: `Busy/DiskFull` and `Fenced` = definitely not
+    /// written; `Unavailable` = unknown for ever.
     pub async fn durable(&mut self) -> Result<Position> {
         (&mut self.0).await.unwrap_or_else(|_| {
             Err(Error::unavailable("the write-ahead log stopped: the outcome of the write is unknown"))
@@ -73,24 +78,31 @@ pub struct WalStatus {
     pub bytes: u64,
     /// Regions with blocks that are not flushed, oldest block first.
     pub regions: Vec<RegionId>,
+    /// Regions whose manifest may still name other sessions' logs though this session has read them: when nothing of
+    /// such a region is unflushed, an edit shall drop them.
+    pub inherited: Vec<RegionId>,
 }
 
 /// A log.
 #[async_trait]
 pub trait Wal: Debug + Send + Sync {
     /// Queues a block; blocks of a region are logged in the order of the calls, without gaps in their sequence.
-    /// Waits when the queue is full. Errors: `Unavailable` after the log was sealed.
+    /// May wait when the queue is full. Errors, all definite: `Busy`; `Unavailable` after the log was sealed;
+    /// `Fenced` after another process sealed it.
     async fn append(&self, block: EncodedBlock) -> Result<Pending>;
 
-    /// The region's durable blocks that end above `after`, in sequence order, whichever session wrote them.
-    /// Precondition: none of the region is on its way. Errors: `Corrupt`, `Unavailable`.
-    fn replay(&self, region: RegionId, after: Sequence) -> BoxStream<'static, Result<Block>>;
+    /// The region's durable blocks that end above `after`, in sequence order, whichever of its sources has them.
+    /// Preconditions: `check_sources` passed for these and a claim was committed; none of the region's blocks is on
+    /// its way. Errors: `Corrupt`, `Unavailable`.
+    fn replay(&self, region: RegionId, after: Sequence, sources: &[Source]) -> BoxStream<'static, Result<Block>>;
 
-    /// The sessions whose blocks a region with this flushed sequence still needs, this session last.
-    fn sources(&self, region: RegionId, flushed_to: Sequence) -> Vec<Source>;
+    /// The sessions whose blocks a region with this flushed sequence still needs, this session among them.
+    /// `head`: those that the manifest names now.
+    fn sources(&self, region: RegionId, flushed_to: Sequence, head: &[Source]) -> Vec<Source>;
 
-    /// Checks that replay can read all of these. Errors: `Unavailable` naming the session that is elsewhere.
-    fn check_sources(&self, sources: &[Source]) -> Result<()>;
+    /// Makes sure that nobody but this session writes to any of these any more, and that replay can read them.
+    /// Errors: `Unavailable` naming the session that is elsewhere, or the store; `Fenced` when this session has ended.
+    async fn check_sources(&self, sources: &[Source]) -> Result<()>;
 
     /// Tells that the region's rows up to `flushed_to` are not needed any more; frees what nobody needs.
     async fn trim(&self, region: RegionId, flushed_to: Sequence) -> Result<()>;

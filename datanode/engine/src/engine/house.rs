@@ -56,6 +56,13 @@ async fn flush_due(inner: &Inner) {
         memory_bytes: inner.memtables.bytes(),
         memory_bytes_max: inner.memtables.bytes_max(),
     };
+    // Nothing is left to flush of these, but their manifests still name logs of sessions that are gone.
+    let inherited = |region: &&Arc<Region>| {
+        wal.inherited.contains(&region.id()) && loads.iter().any(|load| load.region == region.id() && load.age.is_none())
+    };
+    for region in regions.iter().filter(inherited) {
+        report(region, "let go of earlier sessions", region.flush().await);
+    }
     let due = pick(&inner.setup.options.flush, node, &loads, &wal.regions);
     for region in regions.iter().filter(|region| due.contains(&region.id())) {
         report(region, "flush", region.flush().await);

@@ -26,6 +26,8 @@ use crate::Ack;
 use crate::compaction::Force;
 use crate::wal::local::{LocalOptions, SimDisk};
 
+mod object;
+
 const REGION: RegionId = RegionId(1 << 32);
 const CLUSTER: ClusterId = ClusterId(9);
 const WALL: i64 = 1_760_000_000_000_000_000;
@@ -88,7 +90,7 @@ impl Machine {
         let tasks = TaskSet::new(Blocking::Inline);
         let setup = EngineSetup {
             store: self.store.clone(),
-            disk: Disk::Shim(self.disk.clone()),
+            log: Log::Local(Disk::Shim(self.disk.clone())),
             clock: Arc::new(ManualClock::new(self.seed, WALL)),
             tasks: tasks.clone(),
             memory: Account::root("engine", 64 << 20),

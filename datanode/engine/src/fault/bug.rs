@@ -17,6 +17,20 @@ pub enum Bug {
     TokenAckedWhilePending,
     /// Files are pruned by value statistics below the merge.
     ValuePruningBeforeMerge,
+    /// A lane counts as sealed without a second listing.
+    NoSealRelist,
+    /// Only the lane that is used gets a SEAL.
+    SealUsedLanesOnly,
+    /// A slot that is taken counts as written.
+    TakenIsSuccess,
+    /// A block is confirmed before its PUT.
+    AckBeforePut,
+    /// Log objects are trimmed when they are confirmed, not when their rows are in files.
+    TrimOnAck,
+    /// The writer trims the newest object of its lane, too.
+    TrimNewestObject,
+    /// A slot whose outcome is unknown gets another body.
+    SecondBody,
 }
 
 impl std::str::FromStr for Bug {
@@ -29,6 +43,13 @@ impl std::str::FromStr for Bug {
             "no-sync-on-open" => Ok(Self::NoSyncOnOpen),
             "token-acked-while-pending" => Ok(Self::TokenAckedWhilePending),
             "value-pruning-before-merge" => Ok(Self::ValuePruningBeforeMerge),
+            "no-seal-relist" => Ok(Self::NoSealRelist),
+            "seal-used-lanes-only" => Ok(Self::SealUsedLanesOnly),
+            "taken-is-success" => Ok(Self::TakenIsSuccess),
+            "ack-before-put" => Ok(Self::AckBeforePut),
+            "trim-on-ack" => Ok(Self::TrimOnAck),
+            "trim-newest-object" => Ok(Self::TrimNewestObject),
+            "second-body" => Ok(Self::SecondBody),
             _ => Err(Error::invalid(format!("unknown planted bug '{name}'"))),
         }
     }

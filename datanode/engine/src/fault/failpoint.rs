@@ -12,9 +12,13 @@ macro_rules! failpoint {
     };
 }
 
+/// Called with the name of every point that is passed.
+#[cfg(feature = "failpoints")]
+type Hook = std::rc::Rc<dyn Fn(&'static str)>;
+
 #[cfg(feature = "failpoints")]
 thread_local! {
-    static HOOK: std::cell::RefCell<Option<std::rc::Rc<dyn Fn(&'static str)>>> = const { std::cell::RefCell::new(None) };
+    static HOOK: std::cell::RefCell<Option<Hook>> = const { std::cell::RefCell::new(None) };
 }
 
 /// Asks this thread's hook, or crate `fail` when there is none: `FAILPOINTS` sets panic, sleep, pause, and
@@ -36,11 +40,12 @@ pub fn hit(name: &'static str) {
 
 /// Sets what happens at points passed by this thread: a simulation runs in one, and crate `fail` knows one process.
 #[cfg(feature = "failpoints")]
-pub fn set_hook(hook: Option<std::rc::Rc<dyn Fn(&'static str)>>) {
+pub fn set_hook(hook: Option<Hook>) {
     HOOK.set(hook);
 }
 
-/// All points, so that a matrix can walk them and a test can tell one that is never hit.
+/// All points that a node with a local log passes, so that a matrix can walk them and a test can tell one that is
+/// never hit.
 pub const ALL: &[&str] = &[
     "wal.append.before",
     "wal.fdatasync.before",
@@ -73,4 +78,15 @@ pub const ALL: &[&str] = &[
     "region.open.after",
     "region.replay.before",
     "region.replay.after",
+];
+
+/// The points of the log on the object store and of sealing, beside [`ALL`].
+pub const OBJECT_LOG: &[&str] = &[
+    "wal.cut.before",
+    "wal.put.before",
+    "wal.put.after",
+    "wal.ack.before",
+    "seal.list.before",
+    "seal.create.before",
+    "seal.relist.before",
 ];

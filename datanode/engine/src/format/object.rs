@@ -1,7 +1,7 @@
 //! Bytes of a WAL object and of a SEAL, version 1 (docs/format/wal-object.md).
 //!
-//! Nothing writes them yet: the log on the object store comes next and must
-//! find its bytes decided.
+//! The footer comes last so that blocks can be read by region, and the header
+//! first so that a few bytes tell a SEAL from data.
 
 use varve_model::id::{NodeEpoch, Nonce};
 use varve_model::{Error, Result};

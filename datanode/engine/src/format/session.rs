@@ -1,6 +1,6 @@
 //! The body of a session object, version 1 (docs/format/session.md).
 //!
-//! Nothing writes it yet: sessions on the bucket come with the log on the object store.
+//! It exists so that an epoch is used once, whatever metasrv remembers, and so that a sealer knows all lanes.
 
 use serde::{Deserialize, Serialize};
 use varve_model::Result;

@@ -37,15 +37,15 @@ impl Wal for NoWal {
         Err(Error::unavailable("no log"))
     }
 
-    fn replay(&self, _: RegionId, _: Sequence) -> BoxStream<'static, Result<Block>> {
+    fn replay(&self, _: RegionId, _: Sequence, _: &[Source]) -> BoxStream<'static, Result<Block>> {
         Box::pin(futures::stream::empty())
     }
 
-    fn sources(&self, _: RegionId, _: Sequence) -> Vec<Source> {
+    fn sources(&self, _: RegionId, _: Sequence, _: &[Source]) -> Vec<Source> {
         vec![Source { session: self.0, first: vec![(0, 0)] }]
     }
 
-    fn check_sources(&self, _: &[Source]) -> Result<()> {
+    async fn check_sources(&self, _: &[Source]) -> Result<()> {
         Ok(())
     }
 
@@ -193,6 +193,7 @@ async fn of_two_claimers_under_faults_one_owner_remains() {
             error_before: 60,
             error_after: 80,
             late_effect: 60,
+            conflict: 40,
             latency_max: Duration::from_millis(50),
             late_max: Duration::from_secs(8),
         };

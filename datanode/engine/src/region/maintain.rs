@@ -18,6 +18,7 @@ use crate::flush::run::{self, FlushOutput};
 use crate::gc;
 use crate::manifest::{Create, Edit, ManifestState};
 use crate::version::Frozen;
+use crate::wal::Source;
 
 /// A wall clock that moved this much against the boot clock is not trusted to expire rows.
 const CLOCK_JUMP_MAX: Duration = Duration::from_hours(1);
@@ -38,7 +39,9 @@ impl Maintenance {
             self.frozen = shared.version.freeze();
         }
         let Some(frozen) = self.frozen.clone() else {
-            shared.release(self.manifest.state().flushed_to);
+            let flushed_to = self.manifest.state().flushed_to;
+            shared.release(flushed_to);
+            self.drop_sources(shared, flushed_to).await?;
             return Ok(false);
         };
         failpoint!("flush.freeze.after");
@@ -56,12 +59,22 @@ impl Maintenance {
         Ok(true)
     }
 
+    /// Commits that the region needs no log of another session any more, if the manifest still names one.
+    async fn drop_sources(&mut self, shared: &Shared, flushed_to: Sequence) -> Result<()> {
+        let edit = self.edit(shared, flushed_to);
+        let is_kept = |known: &Source| edit.sources.iter().any(|source| source.session == known.session);
+        if !self.manifest.state().sources.iter().all(is_kept) {
+            self.commit(shared, edit, None).await?;
+        }
+        shared.wal.trim(shared.region(), flushed_to).await
+    }
+
     /// An edit that changes nothing but the flushed sequence.
     fn edit(&self, shared: &Shared, flushed_to: Sequence) -> Edit {
         let state = self.manifest.state();
         Edit {
             flushed_to,
-            sources: shared.wal.sources(shared.region(), flushed_to),
+            sources: shared.wal.sources(shared.region(), flushed_to, &state.sources),
             next_series: state.next_series,
             at_s: shared.ctx.clock.wall_nanos() / 1_000_000_000,
             add: Vec::new(),

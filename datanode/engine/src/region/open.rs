@@ -89,7 +89,8 @@ async fn replay(shared: &Shared) -> Result<()> {
     let flushed_to = Sequence(shared.sequence.load(Ordering::Acquire));
     // Everything below is in files: the log may go, too, if the last process did not come to it.
     shared.wal.trim(shared.region(), flushed_to).await?;
-    let mut blocks = shared.wal.replay(shared.region(), flushed_to);
+    let sources = shared.maintenance.lock().await.manifest.state().sources.clone();
+    let mut blocks = shared.wal.replay(shared.region(), flushed_to, &sources);
     if crate::fault::bug::is(crate::fault::bug::Bug::ReplayOffByOne)
         && let Some(Ok(skipped)) = blocks.next().await
     {

@@ -6,12 +6,15 @@ use varve_model::limits::QUERY_TIMEOUT;
 
 use crate::flush::schedule::FlushPolicy;
 use crate::wal::local::LocalOptions;
+use crate::wal::object::ObjectOptions;
 
 /// Bounds and periods; tests use tiny ones.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// The local log.
     pub wal: LocalOptions,
+    /// The log in the bucket.
+    pub object: ObjectOptions,
     /// When regions are flushed.
     pub flush: FlushPolicy,
     /// Share of the engine's memory that memtables may take, in percent.
@@ -37,6 +40,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             wal: LocalOptions::default(),
+            object: ObjectOptions::default(),
             flush: FlushPolicy::default(),
             memtable_percent: 45,
             background_percent: 50,

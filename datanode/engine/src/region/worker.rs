@@ -266,6 +266,7 @@ impl Worker {
         match self.shared.wal.append(encoded).await {
             Ok(pending) => self.in_flight.push_back(InFlight { block, pending, waiters, charge }),
             Err(error) => {
+                self.note_end(&error);
                 self.shared.tokens.lock().forget(&block.tokens);
                 self.counters = Counters { next_seq: block.first_seq, logged_series: block.first_new_series };
                 refuse(waiters, &error);
@@ -311,8 +312,16 @@ impl Worker {
         }
     }
 
+    /// The log was ended by another process: so was this region's ownership.
+    fn note_end(&self, error: &Error) {
+        if error.kind() == ErrorKind::Fenced {
+            self.shared.fenced.store(true, Ordering::Release);
+        }
+    }
+
     /// A block was refused, so the log refuses all behind it: none may leave a gap.
     async fn roll_back(&mut self, first: InFlight, error: &Error) {
+        self.note_end(error);
         self.counters = Counters { next_seq: first.block.first_seq, logged_series: first.block.first_new_series };
         self.shared.tokens.lock().forget(&first.block.tokens);
         refuse(first.waiters, error);

@@ -51,7 +51,7 @@ impl FileContext {
 
     /// Reads a whole object and checks size and CRC-32C. Errors: `Corrupt`, `Unavailable`.
     pub async fn download(&self, path: &Path, bytes: u64, crc: u32) -> Result<Bytes> {
-        let body = create::with_retry(&self.clock, path, || async {
+        let body = create::with_retry_of(&self.clock, path, bytes, || async {
             let result = self.store.get(path).await?;
             result.bytes().await
         })
@@ -65,7 +65,7 @@ impl FileContext {
     /// Reads a range of an object. Errors: `Corrupt` when it is gone or short, `Unavailable`.
     pub async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
         let want = range.end - range.start;
-        let body = create::with_retry(&self.clock, path, || async {
+        let body = create::with_retry_of(&self.clock, path, want, || async {
             match self.store.get_range(path, range.clone()).await {
                 // A store refuses a range beyond the end like any bad request: a cut object is damage, not an outage.
                 Err(error) => match self.store.head(path).await {

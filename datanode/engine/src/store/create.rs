@@ -17,8 +17,10 @@ mod tests;
 
 /// Longest time spent on one create or read before its outcome is reported as unknown.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// Longest time of one attempt.
+/// Longest time of one attempt at something small.
 pub const ATTEMPT: Duration = Duration::from_secs(3);
+/// Slowest transfer that an attempt waits for, in bytes per second: a large body has longer than a small one.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// Smallest and largest pause between attempts.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -42,16 +44,16 @@ pub async fn create_verified(
     body: &Bytes,
     check: ReadBack,
 ) -> Result<Created> {
-    let start = clock.boot();
+    let (start, limit) = (clock.boot(), attempt_of(body.len() as u64));
     let mut attempt = 0;
     loop {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = timed(clock, store.put_opts(path, PutPayload::from(body.clone()), options)).await;
+        let put = timed(clock, limit, store.put_opts(path, PutPayload::from(body.clone()), options)).await;
         if matches!(put, Some(Ok(_))) && check == ReadBack::OnDoubt {
             return Ok(Created::Created);
         }
         // A plain read decides: our body, another one, or (still) nothing.
-        let found = timed(clock, async { store.get(path).await?.bytes().await }).await;
+        let found = timed(clock, limit, async { store.get(path).await?.bytes().await }).await;
         match found {
             Some(Ok(found)) if found == *body => return Ok(Created::Created),
             Some(Ok(found)) => return Ok(Created::Occupied(found)),
@@ -83,14 +85,27 @@ pub async fn create_fresh(store: &dyn ObjectStore, clock: &SharedClock, path: &P
 
 /// Repeats a read until it succeeds, finds nothing, or the deadline passes.
 /// Errors: `NotFound`, `Unavailable`.
-pub async fn with_retry<T, F>(clock: &SharedClock, path: &Path, mut read: impl FnMut() -> F) -> Result<T>
+pub async fn with_retry<T, F>(clock: &SharedClock, path: &Path, read: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = object_store::Result<T>>,
 {
-    let start = clock.boot();
+    with_retry_of(clock, path, 0, read).await
+}
+
+/// As [`with_retry`], for a read of about so many bytes.
+pub async fn with_retry_of<T, F>(
+    clock: &SharedClock,
+    path: &Path,
+    bytes: u64,
+    mut read: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = object_store::Result<T>>,
+{
+    let (start, limit) = (clock.boot(), attempt_of(bytes));
     let mut attempt = 0;
     loop {
-        let error = match timed(clock, read()).await {
+        let error = match timed(clock, limit, read()).await {
             Some(Ok(value)) => return Ok(value),
             Some(Err(error @ StoreError::NotFound { .. })) => {
                 return Err(Error::not_found(format!("object {path} does not exist")).with_source(error));
@@ -103,9 +118,13 @@ where
     }
 }
 
+fn attempt_of(bytes: u64) -> Duration {
+    ATTEMPT + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
+}
+
 /// `None` when the attempt took too long.
-async fn timed<T>(clock: &SharedClock, work: impl Future<Output = T>) -> Option<T> {
-    let limit = clock.sleep(ATTEMPT);
+async fn timed<T>(clock: &SharedClock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let limit = clock.sleep(limit);
     tokio::select! {
         biased;
         done = work => Some(done),

@@ -3,6 +3,7 @@
 //! Errors before the effect, errors after it (a lost reply) and effects long
 //! after the error are the three ways in which a create can mislead its caller.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct FaultRates {
     pub error_after: u32,
     /// The write fails now and happens later.
     pub late_effect: u32,
+    /// The write is told that the object exists, though nothing was written (a store's 409).
+    pub conflict: u32,
     /// Longest delay of an operation.
     pub latency_max: Duration,
     /// Longest delay of a late effect.
@@ -60,15 +63,23 @@ pub struct FaultStore {
 struct State {
     rates: FaultRates,
     counts: OperationCounts,
+    /// Fates of the next writes, before the rates count.
+    script: VecDeque<Fate>,
 }
 
-/// What happens to one operation.
+/// What happens to one operation. For reads everything but `Fine` is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
+    /// It works.
     Fine,
+    /// It fails and does nothing.
     ErrorBefore,
+    /// It works and its reply is lost.
     ErrorAfter,
+    /// It fails now and happens later.
     Late,
+    /// It is told that the object exists; nothing was written.
+    Conflict,
 }
 
 impl FaultStore {
@@ -80,6 +91,11 @@ impl FaultStore {
     /// Changes how often faults happen.
     pub fn set_rates(&self, rates: FaultRates) {
         self.state.lock().rates = rates;
+    }
+
+    /// Decides the next writes, one by one; the rates count again after the last.
+    pub fn script(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.state.lock().script = fates.into_iter().collect();
     }
 
     /// Operations so far.
@@ -104,6 +120,7 @@ impl FaultStore {
             draw if draw < before => Fate::ErrorBefore,
             draw if draw < after => Fate::ErrorAfter,
             draw if draw < after + rates.late_effect => Fate::Late,
+            draw if draw < after + rates.late_effect + rates.conflict => Fate::Conflict,
             _ => return Fate::Fine,
         };
         self.state.lock().counts.faults += 1;
@@ -134,7 +151,15 @@ impl fmt::Display for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        match self.fate(|counts| counts.put += 1).await {
+        let scripted = self.state.lock().script.pop_front();
+        let fate = match scripted {
+            Some(fate) => {
+                self.state.lock().counts.put += 1;
+                fate
+            }
+            None => self.fate(|counts| counts.put += 1).await,
+        };
+        match fate {
             Fate::Fine => self.inner.put_opts(location, payload, options).await,
             Fate::ErrorBefore => Err(fault("error before effect")),
             Fate::ErrorAfter => {
@@ -145,6 +170,9 @@ impl ObjectStore for FaultStore {
             Fate::Late => {
                 self.put_later(location, payload, options);
                 Err(fault("timeout; the effect comes later"))
+            }
+            Fate::Conflict => {
+                Err(StoreError::AlreadyExists { path: location.to_string(), source: "conflict; nothing was written".into() })
             }
         }
     }

@@ -142,6 +142,11 @@ pub fn session(node: NodeEpoch) -> Path {
     Path::from(format!("wal/{node}/session"))
 }
 
+/// Folder of a WAL lane.
+pub fn wal_lane(node: NodeEpoch, lane: u8) -> Path {
+    Path::from(format!("wal/{node}/{lane:02x}"))
+}
+
 /// A slot of a WAL lane.
 pub fn wal_object(node: NodeEpoch, lane: u8, seq: u64) -> Path {
     Path::from(format!("wal/{node}/{lane:02x}/{seq:016x}.wal"))

@@ -228,17 +228,17 @@ impl Wal for LocalWal {
         Ok(Pending(pending))
     }
 
-    fn replay(&self, region: RegionId, after: Sequence) -> BoxStream<'static, Result<Block>> {
+    fn replay(&self, region: RegionId, after: Sequence, _: &[Source]) -> BoxStream<'static, Result<Block>> {
         replay::replay(Arc::clone(&self.shared), self.tasks.clone(), self.queue.clone(), (region, after))
     }
 
-    fn sources(&self, region: RegionId, flushed_to: Sequence) -> Vec<Source> {
+    fn sources(&self, region: RegionId, flushed_to: Sequence, _: &[Source]) -> Vec<Source> {
         let index = self.shared.index.lock();
         let current = (self.shared.session, writer::newest(&index, self.shared.session));
         index.sources(region, flushed_to, current)
     }
 
-    fn check_sources(&self, sources: &[Source]) -> Result<()> {
+    async fn check_sources(&self, sources: &[Source]) -> Result<()> {
         let index = self.shared.index.lock();
         match sources.iter().find(|source| !index.sessions.contains(&source.session)) {
             None => Ok(()),
@@ -286,7 +286,7 @@ impl Wal for LocalWal {
 
     fn status(&self) -> WalStatus {
         let index = self.shared.index.lock();
-        WalStatus { bytes: index.bytes(), regions: index.unflushed() }
+        WalStatus { bytes: index.bytes(), regions: index.unflushed(), inherited: Vec::new() }
     }
 }
 

@@ -19,6 +19,7 @@ fn rates(error_before: u32, error_after: u32, late_effect: u32) -> FaultRates {
         error_before,
         error_after,
         late_effect,
+        conflict: late_effect,
         latency_max: Duration::from_millis(20),
         late_max: Duration::from_secs(10),
     }

@@ -62,7 +62,7 @@ impl Node {
     }
 
     async fn replay(&self, region: u64, after: u64) -> Result<Vec<Block>> {
-        self.wal.replay(RegionId(region), Sequence(after)).try_collect().await
+        self.wal.replay(RegionId(region), Sequence(after), &[]).try_collect().await
     }
 
     fn kill(self, disk: &SimDisk) {
@@ -86,8 +86,8 @@ async fn each_region_replays_its_own_blocks_in_order() {
     assert_eq!(blocks, (10..40).map(|at| block(1, 1 + at * 10, 10)).collect::<Vec<_>>());
     assert_eq!(node.replay(2, 0).await.unwrap().len(), 40);
     assert_eq!(node.replay(3, 0).await.unwrap(), vec![]);
-    assert_eq!(node.wal.sources(RegionId(1), Sequence(399)).len(), 2);
-    assert_eq!(node.wal.sources(RegionId(1), Sequence(400)).len(), 1);
+    assert_eq!(node.wal.sources(RegionId(1), Sequence(399), &[]).len(), 2);
+    assert_eq!(node.wal.sources(RegionId(1), Sequence(400), &[]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,8 +278,8 @@ async fn a_volume_has_one_cluster_and_new_sessions_only() {
     let locked = LockedWal::lock(Disk::Shim(disk.clone()), 7).unwrap();
     assert_eq!(locked.recover(ClusterId(2), NodeEpoch(6), small()).err().unwrap().kind(), ErrorKind::InvalidRequest);
     let node = start(&disk, 6);
-    assert!(node.wal.check_sources(&[Source { session: NodeEpoch(5), first: vec![(0, 0)] }]).is_ok());
-    let elsewhere = node.wal.check_sources(&[Source { session: NodeEpoch(4), first: vec![(0, 0)] }]).unwrap_err();
+    assert!(node.wal.check_sources(&[Source { session: NodeEpoch(5), first: vec![(0, 0)] }]).await.is_ok());
+    let elsewhere = node.wal.check_sources(&[Source { session: NodeEpoch(4), first: vec![(0, 0)] }]).await.unwrap_err();
     assert_eq!(elsewhere.kind(), ErrorKind::Unavailable);
 }
 
@@ -312,7 +312,7 @@ async fn the_real_disk_does_the_same() {
     drop(wal);
     tasks.stop().await;
     let wal = start(2).unwrap();
-    let blocks = wal.replay(RegionId(1), Sequence(0)).try_collect::<Vec<_>>().await.unwrap();
+    let blocks = wal.replay(RegionId(1), Sequence(0), &[]).try_collect::<Vec<_>>().await.unwrap();
     assert_eq!(blocks.len(), 30);
 }
 

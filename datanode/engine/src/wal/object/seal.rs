@@ -1,0 +1,154 @@
+//! Ends a session by putting a SEAL behind each of its lanes; its own writer then finds its next slot taken.
+//!
+//! One listing is not enough: the session may have trimmed the slot that the
+//! listing showed as free and be writing above it. Only a SEAL that a later
+//! listing shows as the highest object of its lane ends the lane.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use varve_model::id::{NodeEpoch, Nonce};
+use varve_model::{Error, ErrorKind, Result, ResultExt};
+use varve_service::clock::SharedClock;
+
+use super::session::{self, SessionSlot};
+use crate::fault::bug::{self, Bug};
+use crate::format::object::{self, HEADER, ObjectHeader, ObjectKind};
+use crate::store::create::{Created, ReadBack, create_verified, with_retry};
+use crate::store::path;
+
+/// Slots tried in one lane: a session cannot outrun its sealer for long.
+const ATTEMPTS: usize = 1000;
+
+/// Ends a session for good, on behalf of `sealer`: no object of it counts that is created after this returned.
+/// Idempotent; racing sealers agree. Errors: `Unavailable` = try again; `Corrupt`.
+pub async fn seal_session(
+    store: &dyn ObjectStore,
+    clock: &SharedClock,
+    session: NodeEpoch,
+    sealer: NodeEpoch,
+) -> Result<()> {
+    let doing = || format!("seal session {session}");
+    let sealing = Sealing { store, clock, session, sealer };
+    let begun = match session::read(store, clock, session).await.context(doing)? {
+        Some(slot) => slot,
+        None => sealing.forestall().await.context(doing)?,
+    };
+    if let SessionSlot::Begun(begun) = begun {
+        let lanes = if bug::is(Bug::SealUsedLanesOnly) { 1 } else { begun.lanes };
+        for lane in 0..lanes {
+            sealing.lane(lane).await.context(doing)?;
+        }
+    }
+    Ok(())
+}
+
+/// The slot that a listed name stands for; `None` for a name that is not ours.
+pub(super) fn slot_of(path: &Path) -> Option<u64> {
+    let name = path.filename()?.strip_suffix(".wal")?;
+    if name.len() == 16 { u64::from_str_radix(name, 16).ok() } else { None }
+}
+
+/// The objects of a lane with their slots, ascending. Errors: `Unavailable`.
+pub(crate) async fn list(
+    store: &dyn ObjectStore,
+    clock: &SharedClock,
+    session: NodeEpoch,
+    lane: u8,
+) -> Result<Vec<(u64, ObjectMeta)>> {
+    let folder = path::wal_lane(session, lane);
+    let listed =
+        with_retry(clock, &folder, || async { store.list(Some(&folder)).try_collect::<Vec<_>>().await }).await?;
+    let slot = |meta: ObjectMeta| slot_of(&meta.location).map(|slot| (slot, meta));
+    let mut slots = listed.into_iter().filter_map(slot).collect::<Vec<_>>();
+    slots.sort_by_key(|(slot, _)| *slot);
+    Ok(slots)
+}
+
+/// A SEAL of a slot.
+pub(super) fn body(clock: &SharedClock, slot: (NodeEpoch, u8, u64), sealer: NodeEpoch) -> Bytes {
+    let header = ObjectHeader {
+        kind: ObjectKind::Seal { sealer },
+        session: slot.0,
+        lane: slot.1,
+        seq: slot.2,
+        nonce: Nonce(clock.random()),
+        previous: 0,
+    };
+    Bytes::from(object::encode(&header, &[], &[]))
+}
+
+/// Whether an object's first bytes are those of a SEAL.
+pub(super) fn is_seal(bytes: &[u8]) -> bool {
+    ObjectHeader::decode(bytes).is_ok_and(|header| matches!(header.kind, ObjectKind::Seal { .. }))
+}
+
+struct Sealing<'a> {
+    store: &'a dyn ObjectStore,
+    clock: &'a SharedClock,
+    session: NodeEpoch,
+    sealer: NodeEpoch,
+}
+
+impl Sealing<'_> {
+    /// Takes the place of a session object that does not exist (yet), so that the session can never begin.
+    async fn forestall(&self) -> Result<SessionSlot> {
+        failpoint!("seal.create.before");
+        let body = body(self.clock, (self.session, 0, 0), self.sealer);
+        let path = path::session(self.session);
+        match create_verified(self.store, self.clock, &path, &body, ReadBack::Always).await? {
+            Created::Created => Ok(SessionSlot::Sealed),
+            Created::Occupied(bytes) => SessionSlot::decode(&bytes),
+        }
+    }
+
+    async fn lane(&self, lane: u8) -> Result<()> {
+        let mut sealed = None;
+        for _ in 0..ATTEMPTS {
+            failpoint!("seal.list.before");
+            let listed = list(self.store, self.clock, self.session, lane).await?;
+            let highest = listed.last().map(|(slot, _)| *slot);
+            if sealed.is_some() {
+                failpoint!("seal.relist.before");
+            }
+            match highest {
+                Some(highest) if sealed == Some(highest) => return Ok(()),
+                Some(highest) if self.holds_seal(lane, highest).await? => return Ok(()),
+                _ => {}
+            }
+            sealed = Some(self.put_behind(lane, highest).await?);
+            if bug::is(Bug::NoSealRelist) {
+                return Ok(());
+            }
+        }
+        Err(Error::unavailable(format!("lane {lane} grew faster than it could be sealed")))
+    }
+
+    /// Creates a SEAL in the first free slot behind `highest`; the slot of the SEAL that is there now.
+    async fn put_behind(&self, lane: u8, highest: Option<u64>) -> Result<u64> {
+        let mut slot = highest.map_or(0, |highest| highest + 1);
+        for _ in 0..ATTEMPTS {
+            failpoint!("seal.create.before");
+            let body = body(self.clock, (self.session, lane, slot), self.sealer);
+            let path = path::wal_object(self.session, lane, slot);
+            match create_verified(self.store, self.clock, &path, &body, ReadBack::Always).await? {
+                Created::Created => return Ok(slot),
+                Created::Occupied(bytes) if is_seal(&bytes) => return Ok(slot),
+                Created::Occupied(_) => slot += 1,
+            }
+        }
+        Err(Error::unavailable(format!("lane {lane} grew faster than it could be sealed")))
+    }
+
+    async fn holds_seal(&self, lane: u8, slot: u64) -> Result<bool> {
+        let path = path::wal_object(self.session, lane, slot);
+        let header = with_retry(self.clock, &path, || self.store.get_range(&path, 0..HEADER as u64)).await;
+        match header {
+            Ok(bytes) => Ok(is_seal(&bytes)),
+            // Trimmed since the listing: then something above it exists.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The log on the object store: what it confirms is there, what it refuses is not, and a sealed one is over.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use varve_model::id::{RegionEpoch, SchemaVersion, SeriesId};
+use varve_model::series::SeriesKeys;
+use varve_model::time::TimeRange;
+use varve_service::clock::ManualClock;
+use varve_service::task::Blocking;
+
+use super::*;
+use crate::format::block::{BlockBody, encode};
+use crate::store::fault::{Fate, FaultRates, FaultStore, OperationCounts};
+use crate::store::path;
+use crate::wal::Position;
+
+mod history;
+mod lane;
+mod sealing;
+
+const CLUSTER: ClusterId = ClusterId(1);
+const ONE: RegionId = RegionId(1);
+const TWO: RegionId = RegionId(2);
+
+fn block(region: RegionId, first_seq: u64, rows: u64) -> Block {
+    Block {
+        region,
+        epoch: RegionEpoch(1),
+        schema_version: SchemaVersion(0),
+        first_seq: Sequence(first_seq),
+        tokens: Vec::new(),
+        first_new_series: SeriesId(0),
+        new_series: SeriesKeys::default(),
+        body: BlockBody::Rows {
+            series: vec![0; rows as usize],
+            ts: (0..rows as i64).map(|row| row * 1_000_003 % 977).collect(),
+            fields: Vec::new(),
+        },
+    }
+}
+
+fn encoded(block: &Block) -> EncodedBlock {
+    let mut bytes = Vec::new();
+    encode(block, &mut bytes);
+    EncodedBlock { region: block.region, first_seq: block.first_seq, rows: block.rows(), bytes }
+}
+
+/// A bucket that outlives its nodes.
+struct World {
+    store: FaultStore,
+    inner: Arc<InMemory>,
+    clock: SharedClock,
+    options: ObjectOptions,
+}
+
+struct Node {
+    wal: ObjectWal,
+    tasks: TaskSet,
+    /// How often the owner was told.
+    fenced: Arc<AtomicU32>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let clock: SharedClock = Arc::new(ManualClock::new(seed, 0));
+        let inner = Arc::new(InMemory::new());
+        let store = FaultStore::new(inner.clone(), Arc::clone(&clock), TaskSet::new(Blocking::Inline));
+        Self { store, inner, clock, options: ObjectOptions::default() }
+    }
+
+    async fn begin(&self, session: u64) -> Result<Node> {
+        let tasks = TaskSet::new(Blocking::Inline);
+        let fenced = Arc::new(AtomicU32::new(0));
+        let told = Arc::clone(&fenced);
+        let on_fenced = OnFenced(Arc::new(move |_| {
+            told.fetch_add(1, Ordering::Relaxed);
+        }));
+        let setup = ObjectSetup {
+            store: Arc::new(self.store.clone()),
+            clock: Arc::clone(&self.clock),
+            tasks: tasks.clone(),
+            memory: Account::root("test", 1 << 30),
+            options: ObjectOptions { on_fenced, ..self.options.clone() },
+        };
+        Ok(Node { wal: ObjectWal::begin(setup, CLUSTER, NodeEpoch(session)).await?, tasks, fenced })
+    }
+
+    async fn seal(&self, session: u64) -> Result<()> {
+        seal::seal_session(&self.store, &self.clock, NodeEpoch(session), NodeEpoch(99)).await
+    }
+
+    /// Slots of a lane that exist.
+    async fn slots(&self, session: u64, lane: u8) -> Vec<u64> {
+        let listed = seal::list(&*self.inner, &self.clock, NodeEpoch(session), lane).await.unwrap();
+        listed.into_iter().map(|(slot, _)| slot).collect()
+    }
+
+    async fn bytes(&self, session: u64, slot: u64) -> bytes::Bytes {
+        self.inner.get(&path::wal_object(NodeEpoch(session), 0, slot)).await.unwrap().bytes().await.unwrap()
+    }
+
+    /// Puts bytes past all faults, whatever is there.
+    async fn overwrite(&self, session: u64, slot: u64, bytes: bytes::Bytes) {
+        self.inner.put(&path::wal_object(NodeEpoch(session), 0, slot), bytes.into()).await.unwrap();
+    }
+
+    async fn delete(&self, session: u64, slot: u64) {
+        self.inner.delete(&path::wal_object(NodeEpoch(session), 0, slot)).await.unwrap();
+    }
+}
+
+impl Node {
+    async fn append(&self, block: &Block) -> Result<Position> {
+        self.wal.append(encoded(block)).await?.durable().await
+    }
+
+    /// One object for each of these.
+    async fn objects(&self, blocks: &[Block]) {
+        for block in blocks {
+            self.append(block).await.unwrap();
+        }
+    }
+
+    async fn replay(&self, region: RegionId, after: u64, sources: &[Source]) -> Result<Vec<Block>> {
+        self.wal.check_sources(sources).await?;
+        self.wal.replay(region, Sequence(after), sources).try_collect().await
+    }
+
+    fn fenced(&self) -> u32 {
+        self.fenced.load(Ordering::Relaxed)
+    }
+}
+
+fn source(session: u64, first: u64) -> Source {
+    Source { session: NodeEpoch(session), first: vec![(0, first)] }
+}
+
+/// What changed between two counts.
+fn spent(before: OperationCounts, after: OperationCounts) -> (u64, u64, u64, u64) {
+    (after.put - before.put, after.get - before.get, after.list - before.list, after.delete - before.delete)
+}
