@@ -17,7 +17,7 @@ use varve_model::scan::RegionStatistics;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::grpc::{ConnectMetasrv, MetasrvMembers, Wait};
-use varve_proto::metasrv::{Beat, Life, MetasrvApi, Order, OrderKind, Registration, Report};
+use varve_proto::metasrv::{Beat, Grant, Life, MetasrvApi, Order, OrderKind, Registration, Report};
 use varve_service::clock::{ManualClock, SharedClock};
 use varve_service::task::{Blocking, TaskSet};
 
@@ -43,11 +43,48 @@ pub(super) struct Bucket {
     pub(super) sealed: Vec<NodeEpoch>,
     pub(super) forgotten: Vec<NodeEpoch>,
     pub(super) session_seen: NodeEpoch,
+    /// Who claimed each region last.
+    owners: BTreeMap<RegionId, NodeEpoch>,
+    /// The node of each session, and how long the session may believe itself alive.
+    leases: BTreeMap<NodeEpoch, (NodeId, Duration)>,
+    /// Rules that were broken.
+    pub(super) violations: Vec<String>,
+}
+
+impl Bucket {
+    /// A session opens a region under a grant. Errors: the epoch of the head, when it is newer.
+    fn claim(&mut self, grant: &Grant, session: NodeEpoch, now: Duration) -> Result<(), RegionEpoch> {
+        let Grant { region, epoch, .. } = *grant;
+        let (head, owner) = (self.claimed.get(&region).copied(), self.owners.get(&region).copied());
+        if let Some(head) = head.filter(|head| *head > epoch) {
+            return Err(head);
+        }
+        if let Some(owner) = owner.filter(|owner| *owner != session) {
+            if head == Some(epoch) {
+                self.violations.push(format!("I5: {region} has epoch {epoch} at {owner} and {session}"));
+            }
+            if !self.sealed.contains(&owner) {
+                self.violations.push(format!("{region} was granted to {session} before {owner} was sealed"));
+            }
+            let (node, until) = self.leases.get(&owner).copied().unwrap_or_default();
+            let returned = self.leases.range(owner..).skip(1).any(|(_, (other, _))| *other == node);
+            if until > now && !returned {
+                self.violations.push(format!("{region} was granted to {session} while {owner} had its lease"));
+            }
+        }
+        self.claimed.insert(region, epoch);
+        self.owners.insert(region, session);
+        Ok(())
+    }
 }
 
 impl Cluster {
     pub(super) fn start(count: usize) -> Self {
-        let clock: SharedClock = Arc::new(ManualClock::new(1, 1_790_000_000_000_000_000));
+        Self::start_seeded(count, 1)
+    }
+
+    pub(super) fn start_seeded(count: usize, seed: u64) -> Self {
+        let clock: SharedClock = Arc::new(ManualClock::new(seed, 1_790_000_000_000_000_000));
         let own = TaskSet::new(Blocking::Inline);
         let kv = MemoryKv::timed(Arc::clone(&clock), &own);
         let members = Arc::<Mutex<BTreeMap<String, Arc<Member>>>>::default();
@@ -140,6 +177,7 @@ impl Cluster {
         let mut bucket = self.bucket.lock();
         assert!(session.epoch > bucket.session_seen, "I13: session {} was there before", session.epoch);
         bucket.session_seen = session.epoch;
+        bucket.leases.insert(session.epoch, (NodeId(node), Duration::ZERO));
         drop(bucket);
         let state = Arc::new(Mutex::new(Said::default()));
         let tasks = TaskSet::new(Blocking::Inline);
@@ -301,7 +339,11 @@ impl Beating {
                     self.clock.sleep(Duration::from_millis(100)).await;
                 }
                 if let Some(at) = reply.beat.and_then(|beat| sent.remove(&beat)) {
-                    self.said.lock().valid_until = at + Config::default().lease();
+                    let until = at + Config::default().lease();
+                    self.said.lock().valid_until = until;
+                    if let Some((_, lease)) = self.bucket.lock().leases.get_mut(&self.session) {
+                        *lease = until;
+                    }
                 }
                 reports.extend(reply.orders.into_iter().filter_map(|order| self.carry_out(order)));
             }
@@ -319,16 +361,10 @@ impl Beating {
         let outcome = match &order.kind {
             OrderKind::Open(_) if said.deaf_to_open => return None,
             OrderKind::Seal(_) if said.deaf_to_seal => return None,
-            OrderKind::Open(grant) => {
-                let head = bucket.claimed.entry(grant.region).or_default();
-                if *head > grant.epoch {
-                    found_epoch = Some(*head);
-                    Err(Arc::new(Error::new(ErrorKind::Fenced, "the manifest's head is newer")))
-                } else {
-                    *head = grant.epoch;
-                    Ok(())
-                }
-            }
+            OrderKind::Open(grant) => bucket.claim(grant, self.session, self.clock.boot()).map_err(|head| {
+                found_epoch = Some(head);
+                Arc::new(Error::new(ErrorKind::Fenced, "the manifest's head is newer"))
+            }),
             OrderKind::Seal(session) => {
                 bucket.sealed.push(*session);
                 Ok(())
