@@ -20,6 +20,7 @@ use varve_service::task::Blocking;
 use super::*;
 use crate::kv::{MemoryKv, RedbKv};
 
+mod chaos;
 mod cluster;
 mod failover;
 mod node;
