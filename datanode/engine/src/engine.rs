@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -13,11 +14,11 @@ use varve_model::{Error, ErrorKind, Result, ResultExt};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
+use crate::gc::session::{Deleted, delete_dead_session};
 use crate::region::options::EngineOptions;
 use crate::region::{self, Region};
 use crate::store::FileContext;
 use crate::store::path::RegionPaths;
-use crate::gc::session::{Deleted, delete_dead_session};
 use crate::wal::local::{Disk, LockedWal};
 use crate::wal::object::{ObjectSetup, ObjectWal, OnFenced, seal, session};
 use crate::wal::{Wal, WalStatus};
@@ -25,6 +26,9 @@ use crate::wal::{Wal, WalStatus};
 mod house;
 #[cfg(test)]
 mod tests;
+
+/// How long a stop waits for writes whose outcome the log does not know yet.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -316,9 +320,15 @@ impl Engine {
     }
 
     /// Closes all regions and the log: everything acknowledged stays in it. The task set is the caller's to stop.
+    /// Errors: `Unavailable` when the store of the log does not answer; its successor replays and seals it.
     pub async fn stop(&self) -> Result<()> {
-        for region in self.regions() {
-            region.close().await;
+        let regions = self.regions();
+        let closing = futures::future::join_all(regions.iter().map(|region| region.close()));
+        tokio::select! {
+            _ = closing => {}
+            () = self.inner.setup.clock.sleep(CLOSE_TIMEOUT) => {
+                tracing::warn!("regions still wait for their log: the session ends without their last writes' outcome");
+            }
         }
         self.inner.wal.seal().await
     }

@@ -82,7 +82,11 @@ impl Probe<'_> {
 
     async fn create(&self, path: &Path, body: &Bytes) -> object_store::Result<PutResult> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.store.put_opts(path, PutPayload::from(body.clone()), options).await
+        tokio::select! {
+            biased;
+            put = self.store.put_opts(path, PutPayload::from(body.clone()), options) => put,
+            () = self.clock.sleep(ATTEMPT) => Err(StoreError::Generic { store: "probe", source: "no answer".into() }),
+        }
     }
 
     async fn get(&self, path: &Path) -> Result<Bytes> {
@@ -100,7 +104,9 @@ impl Probe<'_> {
                     last = None;
                     break;
                 }
-                Err(StoreError::NotImplemented { .. }) => return Err(refused("it does not offer conditional creation")),
+                Err(StoreError::NotImplemented { .. }) => {
+                    return Err(refused("it does not offer conditional creation"));
+                }
                 Err(error) => last = Some(error),
             }
             self.clock.sleep(ATTEMPT / 4).await;

@@ -191,7 +191,7 @@ impl Wal for ObjectWal {
         }
         for source in sources.iter().filter(|source| source.session != shared.session) {
             if !shared.others.is_sealed(source.session) {
-                seal::seal_session(&*shared.store, &shared.clock, source.session, shared.session).await?;
+                seal::seal_source(&*shared.store, &shared.clock, source.session, shared.session).await?;
                 shared.others.note_sealed(source.session);
             }
         }

@@ -190,7 +190,10 @@ async fn a_dead_session_keeps_what_a_region_needs_and_gives_up_what_is_dropped()
     heir.open(other, RegionEpoch(2), cluster.machine.table(), Ttl::Forever).await.unwrap();
     heir.drop_region(other).await.unwrap();
     assert_eq!(heir.delete_dead_session(NodeEpoch(1)).await.unwrap(), Deleted { objects: 1, left: 0 });
-    for refused in [heir.seal_session(NodeEpoch(2)).await.map(|()| Deleted::default()), heir.delete_dead_session(NodeEpoch(2)).await] {
+    for refused in [
+        heir.seal_session(NodeEpoch(2)).await.map(|()| Deleted::default()),
+        heir.delete_dead_session(NodeEpoch(2)).await,
+    ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidRequest);
     }
 }
@@ -221,6 +224,19 @@ async fn after_a_graceful_stop_the_next_owner_seals_nothing() {
     let region = cluster.open(&engine, 2).await.unwrap();
     assert_eq!(cluster.bucket.counts().put - before, 1, "the claim");
     assert_eq!(region.statistics().memtable_rows, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_without_a_store_ends_and_loses_nothing_that_was_confirmed() {
+    let cluster = Cluster::new(8);
+    let process = cluster.start(1).await;
+    process.write(&row(1)).await.unwrap();
+    cluster.bucket.set_rates(FaultRates { error_before: 1000, ..FaultRates::default() });
+    assert_eq!(process.write(&row(2)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(process.engine.stop().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    process.tasks.stop().await;
+    cluster.bucket.set_rates(FaultRates::default());
+    assert_eq!(cluster.start(2).await.rows().await, owned(&row(1)));
 }
 
 #[tokio::test(start_paused = true)]

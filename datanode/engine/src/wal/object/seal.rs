@@ -15,6 +15,7 @@ use varve_service::clock::SharedClock;
 use super::session::{self, SessionSlot};
 use crate::fault::bug::{self, Bug};
 use crate::format::object::{self, HEADER, ObjectHeader, ObjectKind};
+use crate::format::session::Session;
 use crate::store::create::{Created, ReadBack, create_verified, with_retry};
 use crate::store::path;
 
@@ -35,13 +36,31 @@ pub async fn seal_session(
         Some(slot) => slot,
         None => sealing.forestall().await.context(doing)?,
     };
-    if let SessionSlot::Begun(begun) = begun {
-        let lanes = if bug::is(Bug::SealUsedLanesOnly) { 1 } else { begun.lanes };
-        for lane in 0..lanes {
-            sealing.lane(lane).await.context(doing)?;
-        }
+    match begun {
+        SessionSlot::Begun(begun) => sealing.lanes(&begun).await.context(doing),
+        SessionSlot::Sealed => Ok(()),
     }
-    Ok(())
+}
+
+/// Ends a session that a manifest names as a source of rows. Such a session has begun, so one that has not begun in
+/// this bucket has its log elsewhere: taken for an empty one, its rows would be lost without a word.
+/// Errors: `Unavailable` also for a log that is elsewhere; `Corrupt`.
+pub(super) async fn seal_source(
+    store: &dyn ObjectStore,
+    clock: &SharedClock,
+    session: NodeEpoch,
+    sealer: NodeEpoch,
+) -> Result<()> {
+    let doing = || format!("seal session {session}");
+    match session::read(store, clock, session).await.context(doing)? {
+        Some(SessionSlot::Begun(begun)) if begun.volume.is_none() => {
+            Sealing { store, clock, session, sealer }.lanes(&begun).await.context(doing)
+        }
+        _ => Err(Error::unavailable(format!(
+            "unflushed rows are in the log of session {session}, which is not in this bucket"
+        ))
+        .with_hint("start the node that has the volume of that session")),
+    }
 }
 
 /// The slot that a listed name stands for; `None` for a name that is not ours.
@@ -101,6 +120,14 @@ impl Sealing<'_> {
             Created::Created => Ok(SessionSlot::Sealed),
             Created::Occupied(bytes) => SessionSlot::decode(&bytes),
         }
+    }
+
+    async fn lanes(&self, begun: &Session) -> Result<()> {
+        let lanes = if bug::is(Bug::SealUsedLanesOnly) { 1 } else { begun.lanes };
+        for lane in 0..lanes {
+            self.lane(lane).await?;
+        }
+        Ok(())
     }
 
     async fn lane(&self, lane: u8) -> Result<()> {

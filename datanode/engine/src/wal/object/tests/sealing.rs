@@ -64,7 +64,18 @@ async fn sealing_is_idempotent_covers_declared_lanes_and_forestalls_a_session() 
     world.seal(7).await.unwrap();
     world.seal(7).await.unwrap();
     assert!(world.begin(7).await.is_err());
-    assert_eq!(node.replay(ONE, 0, &[source(7, 0)]).await.unwrap(), vec![], "nothing was ever in it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_never_began_in_this_bucket_is_elsewhere_and_not_empty() {
+    let world = World::new(34);
+    let node = world.begin(2).await.unwrap();
+    world.seal(1).await.unwrap();
+    for session in [1, 7] {
+        let error = node.wal.check_sources(&[source(session, 0)]).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("not in this bucket"), "{error}");
+    }
+    assert!(session::read(&world.store, &world.clock, NodeEpoch(7)).await.unwrap().is_none(), "nothing was put there");
 }
 
 #[tokio::test(start_paused = true)]
