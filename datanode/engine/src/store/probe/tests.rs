@@ -5,9 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
-};
+use object_store::{CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions};
 use varve_model::{ErrorKind, Reason};
 use varve_service::clock::ManualClock;
 
@@ -42,12 +40,7 @@ impl fmt::Display for Flawed {
 
 #[async_trait]
 impl ObjectStore for Flawed {
-    async fn put_opts(
-        &self,
-        at: &Path,
-        body: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
+    async fn put_opts(&self, at: &Path, body: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
         match self.1 {
             Flaw::IgnoresCondition => self.0.put(at, body).await,
             Flaw::OverwritesQuietly => {
