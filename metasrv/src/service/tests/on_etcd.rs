@@ -62,6 +62,9 @@ async fn three_members_on_etcd_survive_the_loss_of_their_leader_and_of_etcd() {
     // Killed without a farewell: its lease must run out.
     let killed = seats.remove(first);
     killed.tasks.kill();
+    leader(&seats).await;
+    // The test's datanode opens its stream once: the client must know the new leader by then.
+    catalog(&api, 0).await;
     let node = node::start(&api, 2, 2, obedient()).await;
     assert!(node.session.epoch > session.epoch, "the counter lives in etcd");
     create_table(&api, "cpu", Some(3)).await.expect("create");
