@@ -41,9 +41,10 @@ impl Deadline {
     /// The future's outcome, or `Timeout` when the deadline comes first.
     pub(crate) async fn bound<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
+            // The clock first: work that uses up the task's budget at every poll would leave none for it.
             biased;
-            outcome = work => outcome,
             () = self.clock.sleep(self.left()) => Err(self.passed(what)),
+            outcome = work => outcome,
         }
     }
 

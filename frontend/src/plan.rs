@@ -9,6 +9,6 @@ mod read;
 mod tests;
 
 pub(crate) use distribute::{Fleet, distribute};
-pub(crate) use merge::{open, stream};
+pub(crate) use merge::{open, stream, with_pauses};
 pub(crate) use optimize::read_time_literals;
 pub(crate) use read::RemoteReader;

@@ -1,13 +1,18 @@
 //! information_schema: databases, tables, columns and regions, in GreptimeDB's columns.
 
 use chrono::DateTime;
+use varve_model::region::RouteState;
 use varve_model::schema::{Column, ColumnRole, LogicalType};
+use varve_proto::metasrv::RegionReport;
 use varve_query::context::CATALOG;
 
 use super::system::Kind::{Int, Text};
-use super::system::{Cell, Columns, Maker, Sheet};
+use super::system::{Cell, Columns, LiveMaker, Maker, Sheet};
 use super::types::{default_text, describe_type, sql_type};
 use crate::cluster::{Table, View};
+
+/// Tables over what datanodes reported.
+pub(super) const LIVE_TABLES: &[LiveMaker] = &[("region_statistics", statistics)];
 
 /// All tables here.
 pub(super) const TABLES: &[Maker] = &[
@@ -15,7 +20,7 @@ pub(super) const TABLES: &[Maker] = &[
     ("tables", tables),
     ("columns", columns),
     ("key_column_usage", key_column_usage),
-    ("region_peers", regions),
+    ("region_peers", peers),
     ("regions", regions),
     ("views", views),
 ];
@@ -239,6 +244,91 @@ fn regions(view: &View, _: &str) -> Sheet {
                 view.nodes.get(&route.node).map_or(Cell::Null, |address| address.as_str().into()),
                 format!("{:?}", route.state).to_lowercase().into(),
             ]);
+        }
+    }
+    sheet
+}
+
+/// GreptimeDB's columns.
+const PEERS: Columns = &[
+    ("table_catalog", Text),
+    ("table_schema", Text),
+    ("table_name", Text),
+    ("region_id", Int),
+    ("peer_id", Int),
+    ("peer_addr", Text),
+    ("is_leader", Text),
+    ("status", Text),
+    ("down_seconds", Int),
+];
+
+fn peers(view: &View, _: &str) -> Sheet {
+    let mut sheet = Sheet::new(PEERS);
+    for (database, table) in all_tables(view) {
+        for route in table.routes.iter() {
+            let is_open = route.state == RouteState::Open;
+            sheet.push(vec![
+                CATALOG.into(),
+                database.into(),
+                table.info.name.as_str().into(),
+                (route.region.0 as i64).into(),
+                (route.node.0 as i64).into(),
+                view.nodes.get(&route.node).map_or(Cell::Null, |address| address.as_str().into()),
+                "Yes".into(),
+                if is_open { "ALIVE" } else { "DOWNGRADED" }.into(),
+                Cell::Null,
+            ]);
+        }
+    }
+    sheet
+}
+
+const STATISTICS: Columns = &[
+    ("region_id", Int),
+    ("table_id", Int),
+    ("region_number", Int),
+    ("table_schema", Text),
+    ("table_name", Text),
+    ("series", Int),
+    ("memtable_rows", Int),
+    ("memtable_size", Int),
+    ("sst_rows", Int),
+    ("sst_num", Int),
+    ("sst_size", Int),
+    ("sequence", Int),
+    ("flushed_to", Int),
+    ("manifest_version", Int),
+    ("session", Text),
+    ("reported_ms_ago", Int),
+];
+
+fn statistics(view: &View, reports: &[RegionReport]) -> Sheet {
+    let mut sheet = Sheet::new(STATISTICS);
+    for (database, table) in all_tables(view) {
+        for report in reports.iter().filter(|report| report.region.table() == table.info.id) {
+            let of = &report.statistics;
+            let mut row: Vec<Cell> = vec![
+                (report.region.0 as i64).into(),
+                i64::from(table.info.id.0).into(),
+                i64::from(report.region.number()).into(),
+                database.into(),
+                table.info.name.as_str().into(),
+            ];
+            let figures = [
+                of.series,
+                of.memtable_rows,
+                of.memtable_bytes,
+                of.file_rows,
+                of.files,
+                of.file_bytes,
+                of.sequence,
+                of.flushed_to,
+                of.manifest_version,
+            ];
+            row.extend(figures.map(|figure| Cell::from(figure as i64)));
+            row.push(report.session.to_string().into());
+            row.push((report.age.as_millis() as i64).into());
+            sheet.push(row);
         }
     }
     sheet

@@ -5,8 +5,10 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
+    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use varve_model::{Error, Result};
 use varve_protocol::session::Session;
@@ -76,6 +78,11 @@ impl VisitorMut for Adapter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
+        if let Expr::Function(function) = expr
+            && let Some(case) = standard(function)
+        {
+            *expr = case;
+        }
         let name = match &*expr {
             Expr::Identifier(name) => name.value.as_str(),
             Expr::CompoundIdentifier(parts) if parts[0].value.starts_with("@@") => {
@@ -94,6 +101,46 @@ impl VisitorMut for Adapter<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// MySQL's own functions by the names and the order that DataFusion has. A CASE, where there is no function.
+fn standard(function: &mut Function) -> Option<Expr> {
+    let name = match function.name.to_string().to_ascii_lowercase().as_str() {
+        "if" => return if_function(function),
+        "ucase" => "upper",
+        "lcase" => "lower",
+        "locate" => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && let [_, _] = list.args[..]
+            {
+                list.args.reverse();
+            }
+            "strpos"
+        }
+        _ => return None,
+    };
+    function.name = ObjectName::from(vec![Ident::new(name)]);
+    None
+}
+
+/// `IF(condition, yes, no)` as CASE; `None` for other functions.
+fn if_function(function: &mut Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    if list.args.len() != 3 {
+        return None;
+    }
+    let mut parts = list.args.drain(..).map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr,
+        _ => Expr::Value(Value::Null.into()),
+    });
+    let (condition, result, other) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: Some(Box::new(other)),
+    })
 }
 
 /// Numbers are numbers here, and switches 1 and 0; SHOW VARIABLES has texts.

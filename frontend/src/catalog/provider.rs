@@ -8,21 +8,22 @@ use datafusion::common::Result;
 use varve_model::name::SYSTEM_DATABASES;
 use varve_query::context::{CATALOG, CATALOG_ALIAS};
 
-use super::system::{SystemSchema, makers};
+use super::system::SystemSchema;
 use super::table::RegionTable;
-use crate::cluster::{Database, View};
+use crate::cluster::{Database, Feed, View};
 
 /// All databases of one view.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogs {
     view: Arc<View>,
+    feed: Arc<Feed>,
     /// The session's database.
     current: String,
 }
 
 impl Catalogs {
-    pub(crate) fn new(view: Arc<View>, current: &str) -> Self {
-        Self { view, current: current.to_owned() }
+    pub(crate) fn new(view: Arc<View>, feed: Arc<Feed>, current: &str) -> Self {
+        Self { view, feed, current: current.to_owned() }
     }
 }
 
@@ -47,9 +48,8 @@ impl CatalogProvider for Catalogs {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if let Some(makers) = makers(name) {
-            let (view, current) = (Arc::clone(&self.view), self.current.clone());
-            return Some(Arc::new(SystemSchema { makers, view, current }));
+        if let Some(system) = SystemSchema::find(name, &self.feed, &self.view, &self.current) {
+            return Some(Arc::new(system));
         }
         let database = self.view.databases.get(name)?;
         Some(Arc::new(DatabaseSchema { database: Arc::clone(database) }))

@@ -9,9 +9,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
+use varve_model::name::SYSTEM_DATABASES;
+use varve_proto::metasrv::RegionReport;
+use varve_query::error::into_datafusion;
 
 use super::{information_schema, pg_catalog};
-use crate::cluster::View;
+use crate::cluster::{Feed, View};
 
 /// What a column of a describing table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +132,14 @@ impl Sheet {
 /// How a describing table is made: its name, columns, and rows from the view for a session.
 pub(super) type Maker = (&'static str, fn(&View, &str) -> Sheet);
 
+/// How a table over what datanodes reported is made: its name, columns, and rows.
+pub(super) type LiveMaker = (&'static str, fn(&View, &[RegionReport]) -> Sheet);
+
+/// Those of a database.
+fn live_makers(database: &str) -> &'static [LiveMaker] {
+    if database == "information_schema" { information_schema::LIVE_TABLES } else { &[] }
+}
+
 /// The describing databases.
 pub(super) fn makers(database: &str) -> Option<&'static [Maker]> {
     match database {
@@ -140,7 +151,9 @@ pub(super) fn makers(database: &str) -> Option<&'static [Maker]> {
 
 /// Names of the tables in a database that only describes; `None` for all others.
 pub(crate) fn system_tables(database: &str) -> Option<Vec<String>> {
-    let mut names = makers(database)?.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+    let names = makers(database)?.iter().map(|(name, _)| *name);
+    let mut names =
+        names.chain(live_makers(database).iter().map(|(name, _)| *name)).map(str::to_owned).collect::<Vec<_>>();
     names.sort_unstable();
     Some(names)
 }
@@ -148,24 +161,46 @@ pub(crate) fn system_tables(database: &str) -> Option<Vec<String>> {
 /// One describing database.
 #[derive(Debug)]
 pub(super) struct SystemSchema {
-    pub(super) makers: &'static [Maker],
-    pub(super) view: Arc<View>,
+    database: &'static str,
+    makers: &'static [Maker],
+    live: &'static [LiveMaker],
+    feed: Arc<Feed>,
+    view: Arc<View>,
     /// The session's database: what is visible without a qualifier.
-    pub(super) current: String,
+    current: String,
+}
+
+impl SystemSchema {
+    /// The describing database of this name, if it is one.
+    pub(super) fn find(name: &str, feed: &Arc<Feed>, view: &Arc<View>, current: &str) -> Option<Self> {
+        let database = SYSTEM_DATABASES.into_iter().find(|database| *database == name)?;
+        Some(Self {
+            database,
+            makers: makers(database)?,
+            live: live_makers(database),
+            feed: Arc::clone(feed),
+            view: Arc::clone(view),
+            current: current.to_owned(),
+        })
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
-        self.makers.iter().map(|(name, _)| (*name).to_owned()).collect()
+        system_tables(self.database).unwrap_or_default()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some((_, make)) = self.live.iter().find(|(known, _)| *known == name) {
+            let reports = self.feed.region_statistics().await.map_err(into_datafusion)?;
+            return make(&self.view, &reports).provider().map(Some);
+        }
         let maker = self.makers.iter().find(|(known, _)| *known == name);
         maker.map(|(_, make)| make(&self.view, &self.current).provider()).transpose()
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.makers.iter().any(|(known, _)| *known == name)
+        self.makers.iter().any(|(known, _)| *known == name) || self.live.iter().any(|(known, _)| *known == name)
     }
 }

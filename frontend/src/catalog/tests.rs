@@ -1,3 +1,6 @@
+use varve_model::Reason;
+use varve_protocol::session::{Session, Wire};
+
 use crate::fake::Cluster;
 
 async fn cluster() -> Cluster {
@@ -90,4 +93,60 @@ async fn information_schema_shows_tables_columns_and_regions() {
     assert_eq!(cluster.rows(query).await, ["0|1|open"]);
     let query = "SELECT schema_name FROM information_schema.schemata ORDER BY 1";
     assert_eq!(cluster.rows(query).await, ["information_schema", "other", "pg_catalog", "public"]);
+}
+
+/// A cluster whose session came over the MySQL wire.
+async fn mysql() -> Cluster {
+    let mut cluster = cluster().await;
+    cluster.session = Session { connection: 42, user: "me".to_owned(), ..Session::new(Wire::Mysql) };
+    cluster
+}
+
+#[tokio::test]
+async fn mysqls_drivers_get_the_variables_they_ask_for() {
+    let cluster = mysql().await;
+    for (query, expected) in [
+        ("SELECT @@version_comment LIMIT 1", "varve"),
+        ("SELECT @@max_allowed_packet, @@session.autocommit, @@global.read_only", "33554432|1|0"),
+        ("SELECT @@SESSION.transaction_isolation, @@tx_isolation", "READ-COMMITTED|READ-COMMITTED"),
+        ("SELECT @@time_zone, @@system_time_zone, @nothing", "UTC|UTC|"),
+        ("SELECT CONNECTION_ID(), USER(), DATABASE(), SCHEMA(), LAST_INSERT_ID()", "42|me|public|public|0"),
+        ("SELECT 1 FROM DUAL", "1"),
+        ("SELECT UCASE('a'), LCASE('B'), LOCATE('b', 'abc')", "A|b|2"),
+        ("SELECT CURRENT_USER(), current_user, IF(1 > 2, 'a', IF(true, 'b', 'c'))", "me|me|b"),
+        ("SELECT host FROM t WHERE n > @@auto_increment_increment FOR UPDATE", ""),
+        ("SHOW VARIABLES LIKE 'tx_isolation'", "tx_isolation|READ-COMMITTED"),
+        ("SHOW SESSION VARIABLES WHERE Variable_name = 'sql_mode'", "sql_mode|ANSI_QUOTES,PIPES_AS_CONCAT"),
+        ("SHOW COLLATION WHERE Charset = 'utf8mb4'", "utf8mb4_bin|utf8mb4|46|Yes|Yes|1"),
+        ("SHOW CHARACTER SET", "utf8mb4|UTF-8 Unicode|utf8mb4_bin|4"),
+        ("SHOW SESSION STATUS LIKE 'Ssl_cipher'", ""),
+        ("SHOW PROCEDURE STATUS", ""),
+    ] {
+        assert_eq!(cluster.rows(query).await.join("/"), expected, "{query}");
+    }
+    assert!(cluster.rows("SHOW TABLE STATUS LIKE 't'").await[0].starts_with("t|mito|"));
+    assert!(cluster.rows("SELECT VERSION()").await[0].starts_with("8.4.2-varve-"));
+    assert_eq!(cluster.error("SELECT @@nonsense").await.reason(), Reason::Unsupported);
+}
+
+#[tokio::test]
+async fn mysqls_clients_see_columns_named_by_their_text() {
+    let cluster = mysql().await;
+    cluster.exec("INSERT INTO t (host, ts, v) VALUES ('a', 1, 2.5)").await;
+    for (query, expected) in [
+        ("SELECT 1, 'x', -1", "1,x,-1"),
+        ("SELECT count(*), MAX(v), v + 1, host FROM t GROUP BY host, v", "count(*),MAX(v),v + 1,host"),
+        (
+            "SELECT DATABASE(), @@version_comment, @@session.autocommit",
+            "DATABASE(),@@version_comment,@@session.autocommit",
+        ),
+        ("SELECT t.host, `v` AS w FROM t ORDER BY max(v) OVER ()", "host,w"),
+        ("SELECT sum(v) FROM t HAVING sum(v) > 1 ORDER BY sum(v)", "sum(v)"),
+        ("SELECT * FROM t WHERE host = 'it\\'s' OR v > 1", "host,ts,v,n"),
+    ] {
+        let batches = cluster.batches(query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
+        let schema = batches[0].schema();
+        let names = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
+        assert_eq!(names.join(","), expected, "{query}");
+    }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, stream};
 use varve_model::Result;
@@ -11,6 +13,30 @@ use varve_protocol::output::{Output, RowStream};
 use varve_query::error::from_datafusion;
 
 use crate::deadline::Deadline;
+
+/// Operators that make many batches of one: DataFusion counts batches where they are read, so
+/// that a task could run for minutes between two reads and nothing else in it, not even its end.
+const MULTIPLYING: [&str; 7] = [
+    "CrossJoinExec",
+    "HashJoinExec",
+    "NestedLoopJoinExec",
+    "PiecewiseMergeJoinExec",
+    "RecursiveQueryExec",
+    "SortMergeJoinExec",
+    "UnnestExec",
+];
+
+/// The plan with a pause after every few batches of an operator that multiplies rows. Errors: `Internal`.
+pub(crate) fn with_pauses(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let paused = plan.transform_up(|node| {
+        if MULTIPLYING.contains(&node.name()) {
+            let pausing: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
+            return Ok(Transformed::yes(pausing));
+        }
+        Ok(Transformed::no(node))
+    });
+    paused.map(|paused| paused.data).map_err(from_datafusion)
+}
 
 /// Starts a plan and waits for its first batch, so that errors which allow another try come out here.
 pub(crate) async fn open(

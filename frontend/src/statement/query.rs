@@ -26,7 +26,7 @@ use varve_service::telemetry::stage::{Stage, StageTimer};
 use super::{Conductor, Scope};
 use crate::catalog::{adapt, adapt_mysql};
 use crate::cluster::{View, with_routes};
-use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream};
+use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream, with_pauses};
 
 /// A plan that is ready to run.
 pub(super) struct Planned {
@@ -69,7 +69,7 @@ impl Conductor {
         let physical = state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
         let clients = Arc::clone(&self.clients);
         let fleet = Arc::new(Fleet::new(view, clients, scope.deadline.clone(), &scope.session.time_zone));
-        let physical = distribute(physical, &fleet)?;
+        let physical = with_pauses(distribute(physical, &fleet)?)?;
         Ok(Planned { logical, physical, state, fleet })
     }
 

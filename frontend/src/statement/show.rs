@@ -75,7 +75,9 @@ impl Conductor {
             Show::TableStatus { database, filter } => (self.show_table_status(scope, database)?, filter),
             Show::Fixed { columns, rows, filter } => {
                 let mut sheet = Sheet::new(columns);
-                rows.iter().for_each(|row| sheet.push(row.iter().map(|cell| text(*cell)).collect()));
+                for row in rows {
+                    sheet.push(row.iter().map(|cell| text(*cell)).collect());
+                }
                 (sheet, filter)
             }
         };

@@ -3,7 +3,7 @@ use varve_model::{ErrorKind, Reason};
 use varve_proto::metasrv::RegionAction;
 use varve_protocol::gateway::{Gateway, Query};
 use varve_protocol::output::{Output, SessionChange};
-use varve_protocol::session::Session;
+use varve_protocol::session::{Session, Wire};
 
 use crate::fake::Cluster;
 
@@ -247,6 +247,15 @@ async fn explain_shows_the_fragments() {
 }
 
 #[tokio::test]
+async fn joins_pause_so_that_a_query_can_end() {
+    let cluster = cpu(1, 1).await;
+    let rows = cluster.rows("EXPLAIN SELECT count(*) FROM cpu a, cpu b").await;
+    assert!(rows[1].contains("CooperativeExec\n"), "{}", rows[1]);
+    let count = "SELECT count(*) FROM generate_series(1, 300) a, generate_series(1, 300) b";
+    assert_eq!(cluster.rows(count).await, ["90000"]);
+}
+
+#[tokio::test]
 async fn errors_have_the_kind_that_wires_map() {
     let cluster = cpu(1, 1).await;
     for (sql, kind, reason) in [
@@ -274,4 +283,25 @@ async fn a_query_ends_at_its_deadline() {
         Query::Sql { text: "SELECT count(*) FROM cpu a, cpu b, cpu c, cpu d, cpu e, cpu f".into(), params: vec![] };
     let error = cluster.frontend.run(&session, query).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_mysql_client_prepares_with_question_marks() {
+    let mut cluster = cpu(1, 1).await;
+    cluster.session = Session { timeout: std::time::Duration::from_secs(20), ..Session::new(Wire::Mysql) };
+    for (text, params) in [
+        ("SELECT usage FROM cpu WHERE host = ? AND ts >= ? LIMIT ?", 3),
+        ("SELECT ?, ? + 1", 2),
+        ("INSERT INTO cpu (host, dc, ts, usage) VALUES (?, 'x', ?, ?)", 3),
+        ("DELETE FROM cpu WHERE host = ?", 1),
+        ("SHOW TABLES", 0),
+        ("BEGIN", 0),
+    ] {
+        let prepared = cluster.frontend.prepare(&cluster.session, text).await;
+        assert_eq!(prepared.unwrap_or_else(|error| panic!("{text}: {error}")).params.len(), params, "{text}");
+    }
+    let params = vec![Value::String("h1".into()), Value::I64(5), Value::I64(1)];
+    let text = "SELECT usage FROM cpu WHERE host = ? AND ts >= ? LIMIT ?".to_owned();
+    let outputs = cluster.frontend.run(&cluster.session, Query::Sql { text, params }).await.unwrap();
+    assert!(matches!(outputs[..], [Output::Rows { .. }]));
 }

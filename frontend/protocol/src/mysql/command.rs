@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::failure::{self, Failure};
+use super::text::{self, utf8};
 
 /// A command of a connection that is logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +83,6 @@ impl Reader {
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<String, Failure> {
-    let text = std::str::from_utf8(bytes);
-    text.map(str::to_owned).map_err(|_| Failure::new(failure::BAD_TEXT, "Invalid utf8mb4 character string"))
-}
-
 /// Reads a command.
 ///
 /// Errors: fatal for commands that are never answered, since the client would take the
@@ -97,7 +93,7 @@ pub(super) fn command(packet: Bytes) -> Result<Command, Failure> {
     Ok(match code {
         0x01 => Command::Quit,
         0x02 => Command::InitDb(reader.rest()?),
-        0x03 => Command::Query(reader.rest()?),
+        0x03 => Command::Query(text::statement(&reader.0)?),
         0x04 => Command::FieldList(utf8(&reader.terminated()?)?),
         0x09 => Command::Statistics,
         0x0c => Command::Kill(reader.u32()?),

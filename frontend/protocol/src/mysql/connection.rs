@@ -8,7 +8,6 @@ use bytes::BufMut;
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use mysql_common::io::BufMutExt;
 use mysql_common::packets::AuthPlugin;
-use mysql_common::proto::MySerialize;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -198,11 +197,11 @@ impl Connection {
         let outcome = self.watched(&watch, async move { gateway.prepare(&session, &sql).await }).await;
         self.stop();
         for column in outcome?.schema.iter().flat_map(|schema| Column::all(schema)) {
-            let mut payload = Vec::new();
-            kind::definition(&column).with_table(table.as_bytes()).serialize(&mut payload);
-            // After each column its default: none.
-            payload.push(0xfb);
-            self.wire.outbox.put(|out| out.put_slice(&payload));
+            self.wire.outbox.put(|out| {
+                kind::definition(out, &column, table);
+                // After each column its default: none.
+                out.put_u8(0xfb);
+            });
         }
         self.end_of_rows(self.status);
         Ok(())
@@ -295,7 +294,7 @@ impl Connection {
         }
         self.wire.outbox.put(|out| out.put_lenenc_int(columns.len() as u64));
         for column in columns {
-            self.wire.put(&kind::definition(column));
+            self.wire.outbox.put(|out| kind::definition(out, column, ""));
         }
         self.end_of_definitions();
         Ok(())

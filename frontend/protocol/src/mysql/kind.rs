@@ -1,7 +1,8 @@
 //! Types of columns, as MySQL's clients know them.
 
+use bytes::{BufMut, BytesMut};
 use mysql_common::constants::{ColumnFlags, ColumnType as Kind};
-use mysql_common::packets::Column as Definition;
+use mysql_common::io::BufMutExt;
 use varve_model::schema::LogicalType;
 use varve_model::time::TimeUnit;
 
@@ -15,6 +16,8 @@ const BINARY: u16 = 63;
 const TEXT_BYTES: u32 = 262_140;
 /// Decimals of a float whose digits vary.
 const DECIMALS_VARY: u8 = 31;
+/// Bytes of a definition after its names.
+const FIXED_BYTES: u8 = 12;
 
 /// What a column definition says about values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,20 +94,27 @@ pub(super) fn decimals(unit: TimeUnit) -> u8 {
     }
 }
 
-/// The definition of a column of an answer.
-pub(super) fn definition(column: &Column) -> Definition {
-    let shape = Shape::of(column);
-    Definition::new(shape.kind)
-        .with_name(column.name.as_bytes())
-        .with_org_name(column.name.as_bytes())
-        .with_character_set(shape.charset)
-        .with_column_length(shape.length)
-        .with_flags(shape.flags)
-        .with_decimals(shape.decimals)
+/// The payload that defines a column of an answer. mysql_common's own writer puts length before character set.
+pub(super) fn definition(out: &mut BytesMut, column: &Column, table: &str) {
+    write(out, &Shape::of(column), &column.name, table);
 }
 
-/// The definition of a parameter: clients are told how many there are, not of which type.
-pub(super) fn parameter() -> Definition {
-    let shape = Shape::text(Kind::MYSQL_TYPE_VAR_STRING);
-    Definition::new(shape.kind).with_name(b"?").with_character_set(BINARY).with_flags(ColumnFlags::BINARY_FLAG)
+/// The payload that defines a parameter: clients are told how many there are, not of which type.
+pub(super) fn parameter(out: &mut BytesMut) {
+    let shape = Shape { charset: BINARY, flags: ColumnFlags::BINARY_FLAG, ..Shape::text(Kind::MYSQL_TYPE_VAR_STRING) };
+    write(out, &shape, "?", "");
+}
+
+fn write(out: &mut BytesMut, shape: &Shape, name: &str, table: &str) {
+    // Catalog, database, table and its alias, column and its alias.
+    for text in ["def", "", table, table, name, name] {
+        out.put_lenenc_str(text.as_bytes());
+    }
+    out.put_u8(FIXED_BYTES);
+    out.put_u16_le(shape.charset);
+    out.put_u32_le(shape.length);
+    out.put_u8(shape.kind as u8);
+    out.put_u16_le(shape.flags.bits());
+    out.put_u8(shape.decimals);
+    out.put_u16_le(0);
 }

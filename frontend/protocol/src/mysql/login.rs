@@ -22,6 +22,8 @@ use crate::session::{Session, Wire as SessionWire};
 const METHOD: AuthPlugin<'static> = AuthPlugin::CachingSha2Password;
 /// In an AuthMoreData packet: the server knows the password's hash, and the answer proves it.
 const FAST_PATH_DONE: &[u8] = &[3];
+/// Bytes of an answer by `mysql_native_password`.
+const NATIVE_ANSWER_BYTES: usize = 20;
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 20;
 /// Bytes of a nonce in the greeting's first field.
@@ -130,15 +132,18 @@ pub(super) async fn authenticate(
     answer: &[u8],
     can_switch: bool,
 ) -> Result<(), Halt> {
-    let judged = matches!(method, AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword);
-    if judged || !can_switch {
-        return finish(wire, &method, answer).await;
-    }
+    let wanted = match method {
+        AuthPlugin::CachingSha2Password => None,
+        // A client that prefers this method had no nonce for it yet, unless it took the greeting's.
+        AuthPlugin::MysqlNativePassword => (answer.len() != NATIVE_ANSWER_BYTES).then_some(method.borrow()),
+        _ => Some(METHOD),
+    };
+    let Some(wanted) = wanted.filter(|_| can_switch) else { return finish(wire, &method, answer).await };
     let nonce = [&nonce(shared.clock.random())[..], &[0]].concat();
-    wire.put(&AuthSwitchRequest::new(METHOD.as_bytes(), nonce));
+    wire.put(&AuthSwitchRequest::new(wanted.as_bytes(), nonce));
     wire.flush().await?;
     let answer = wire.packet().await?;
-    finish(wire, &METHOD, &answer).await
+    finish(wire, &wanted, &answer).await
 }
 
 /// A client that sent a password by the caching method waits for a word about its answer.

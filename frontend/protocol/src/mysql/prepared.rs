@@ -70,13 +70,13 @@ impl Connection {
             out.put_u16_le(0);
         });
         for _ in 0..param_count {
-            self.wire.put(&kind::parameter());
+            self.wire.outbox.put(kind::parameter);
         }
         if param_count > 0 {
             self.end_of_definitions();
         }
         for column in &columns {
-            self.wire.put(&kind::definition(column));
+            self.wire.outbox.put(|out| kind::definition(out, column, ""));
         }
         if column_count > 0 {
             self.end_of_definitions();

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use arrow_array::{
@@ -299,6 +300,13 @@ fn every_type_has_its_shape() {
 }
 
 #[test]
+fn a_definition_has_mysqls_order_of_fields() {
+    let mut out = BytesMut::new();
+    kind::definition(&mut out, &Column::of(&Field::new("n", DataType::UInt64, true)), "t");
+    assert_eq!(&out[..], b"\x03def\x00\x01t\x01t\x01n\x01n\x0c\x3f\x00\x14\x00\x00\x00\x08\xa0\x00\x00\x00\x00");
+}
+
+#[test]
 fn every_type_has_its_text() {
     let rows = encoded(&every_type(), Format::Text, "UTC");
     let mut row = Bytes::from(rows[0].clone());
@@ -504,6 +512,16 @@ fn the_wire_knows_of_statements_what_it_must() {
         assert_eq!(text::autocommit(text), expected, "{text}");
     }
     assert_eq!(text::identifier("a`b"), "`a``b`");
+    for (bytes, expected) in [
+        (&b"insert _binary'\xff\x00a', 'x'"[..], "insert X'FF0061', 'x'"),
+        (b"_binary '\\0\\'\\Z\\\\''\\n'", "X'00271A5C270A'"),
+        (b"select '_binary''x', my_binary'a'", "select '_binary''x', my_binary'a'"),
+        (b"select _binary, \"_binary'\", `a_binary'`", "select _binary, \"_binary'\", `a_binary'`"),
+        (b"select _binary'open", "select X'6F70656E'"),
+    ] {
+        assert_eq!(text::statement(bytes).as_deref(), Ok(expected));
+    }
+    assert!(text::statement(b"select _binary'a', '\xff'").is_err());
 }
 
 #[tokio::test]
@@ -539,7 +557,6 @@ async fn any_user_with_any_password_gets_in_by_every_method() {
         (MODERN, "caching_sha2_password", &b""[..]),
         (MODERN, "caching_sha2_password", b"\0"),
         (MODERN, "mysql_native_password", &[7; 20]),
-        (MODERN, "mysql_native_password", b""),
         (OLD, "", &[7; 20]),
     ] {
         server.login(flags, "d", method, answer).await;
@@ -550,16 +567,27 @@ async fn any_user_with_any_password_gets_in_by_every_method() {
     raw.send(&login_packet(MODERN, "", "caching_sha2_password", &[7; 32])).await;
     assert_eq!(raw.packet().await.expect("fast path"), [1, 3]);
     assert_eq!(raw.packet().await.expect("logged in")[0], 0);
-    // Other methods are switched to it, with a nonce of their own.
-    let mut raw = server.raw().await;
-    raw.packet().await.expect("a greeting");
-    raw.send(&login_packet(MODERN, "", "client_ed25519", &[7; 64])).await;
-    let switch = raw.packet().await.expect("a switch");
-    assert!(switch.starts_with(b"\xfecaching_sha2_password\0"));
-    assert_eq!(switch.len(), 1 + 22 + 21);
-    raw.send(&[7; 32]).await;
-    assert_eq!(raw.packet().await.expect("fast path"), [1, 3]);
-    assert_eq!(raw.packet().await.expect("logged in")[0], 0);
+    // Other methods are switched to it, with a nonce of their own. A client that prefers the
+    // older method and had no nonce for it is given one.
+    for (offered, wanted, answer, fast) in [
+        ("client_ed25519", "caching_sha2_password", &[7; 32][..], true),
+        ("client_ed25519", "caching_sha2_password", b"\0", false),
+        ("mysql_native_password", "mysql_native_password", &[7; 20], false),
+        ("mysql_native_password", "mysql_native_password", b"", false),
+    ] {
+        let mut raw = server.raw().await;
+        raw.packet().await.expect("a greeting");
+        raw.send(&login_packet(MODERN, "", offered, b"")).await;
+        let switch = raw.packet().await.expect("a switch");
+        assert_eq!(switch[0], 0xfe);
+        assert_eq!(&switch[1..=wanted.len()], wanted.as_bytes());
+        assert_eq!((switch.len(), switch.last()), (1 + wanted.len() + 1 + 21, Some(&0)));
+        raw.send(answer).await;
+        if fast {
+            assert_eq!(raw.packet().await.expect("fast path"), [1, 3]);
+        }
+        assert_eq!(raw.packet().await.expect("logged in")[0], 0);
+    }
 }
 
 #[tokio::test]
@@ -706,7 +734,9 @@ async fn a_session_keeps_what_statements_change() {
     assert_eq!((session.database.as_str(), session.time_zone.as_str()), ("d", "UTC"));
     assert_eq!(code(&raw.ask(2, b"nope").await).0, 1049);
     assert_eq!(raw.ask(2, b"public").await[0], 0);
-    let mut change = b"you\0\0d\0".to_vec();
+    let mut change = b"you\0\x14".to_vec();
+    change.put_bytes(7, 20);
+    change.put_slice(b"d\0");
     change.put_u16_le(45);
     change.put_slice(b"mysql_native_password\0");
     assert_eq!(raw.ask(0x11, &change).await[0], 0);
@@ -794,10 +824,13 @@ async fn prepared_statements_take_values_and_answer_in_binary() {
     assert_eq!(code(&raw.ask(0x17, &execution(insert, &values)).await).0, 1243);
 }
 
+/// Type and flags, bytes, what the statement wants, the value.
+type Parameter = (&'static [u8], &'static [u8], Option<DataType>, Value);
+
 #[test]
 fn parameters_of_every_type_become_values() {
     let text = |text: &str| Value::String(text.to_owned());
-    let cases: Vec<(&[u8], &[u8], Option<DataType>, Value)> = vec![
+    let cases: Vec<Parameter> = vec![
         (&[1, 0], &[0xff], None, Value::I64(-1)),
         (&[1, 0x80], &[0xff], None, Value::I64(255)),
         (&[2, 0], &[0xfe, 0xff], None, Value::I64(-2)),
@@ -830,7 +863,7 @@ fn parameters_of_every_type_become_values() {
     ];
     for (kind, bytes, wanted, expected) in cases {
         let packet = [&[0, 1][..], kind, bytes].concat();
-        let value = prepared::values(&packet, std::slice::from_ref(&wanted), &mut Vec::new(), &Default::default());
+        let value = prepared::values(&packet, std::slice::from_ref(&wanted), &mut Vec::new(), &BTreeMap::new());
         assert_eq!(value, Ok(vec![expected]), "{kind:?} {bytes:?}");
     }
     for (kind, bytes) in [
@@ -843,7 +876,7 @@ fn parameters_of_every_type_become_values() {
         (&[1, 0], &[1, 2]),
     ] {
         let packet = [&[0, 1][..], kind, bytes].concat();
-        let value = prepared::values(&packet, &[None], &mut Vec::new(), &Default::default());
+        let value = prepared::values(&packet, &[None], &mut Vec::new(), &BTreeMap::new());
         assert!(value.is_err(), "{kind:?} {bytes:?}");
     }
 }
@@ -926,9 +959,9 @@ async fn commands_that_are_unknown_or_malformed_are_errors_and_the_connection_li
     // More than fits.
     let mut raw = server.client().await;
     let header = [0xff, 0xff, 0xff, 0];
-    raw.stream.write_all(&[&header[..], &[0; 0xff_ffff]].concat()).await.expect("sent");
+    raw.stream.write_all(&[&header[..], &vec![0; 0xff_ffff]].concat()).await.expect("sent");
     raw.stream.write_all(&[0xff, 0xff, 0xff, 1]).await.expect("sent");
-    raw.stream.write_all(&[0; 0xff_ffff]).await.expect("sent");
+    raw.stream.write_all(&vec![0; 0xff_ffff]).await.expect("sent");
     raw.stream.write_all(&[0xff, 0xff, 0xff, 2, 0]).await.expect("sent");
     raw.next = 2;
     assert_eq!(code(&raw.packet().await.expect("a word")), (1153, "08S01".to_owned()));
@@ -971,9 +1004,9 @@ proptest! {
         ),
     ) {
         let mut types = Vec::new();
-        let _ = prepared::values(&bytes, &wanted, &mut types, &Default::default());
+        let _ = prepared::values(&bytes, &wanted, &mut types, &BTreeMap::new());
         let named = [&vec![0; wanted.len().div_ceil(8)][..], &[1], &bytes].concat();
-        let _ = prepared::values(&named, &wanted, &mut types, &Default::default());
+        let _ = prepared::values(&named, &wanted, &mut types, &BTreeMap::new());
     }
 
     #[test]
@@ -981,6 +1014,17 @@ proptest! {
         let (several, empty) = (text::several(&text), text::is_empty(&text));
         prop_assert!(!(several && empty));
         let _ = (text::kill(&text), text::autocommit(&text));
+    }
+
+    #[test]
+    fn hostile_bytes_of_statements_never_panic(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![&b"_binary"[..], b"'", b"\\", b"\"", b" ", b"\xff", b"a"]),
+            0..30,
+        ),
+    ) {
+        let bytes = parts.concat();
+        let _ = text::statement(&bytes);
     }
 
     #[test]

@@ -3,8 +3,12 @@
 //! KILL names connections, which only the wire has. Whether a text holds several
 //! statements, the client decides when it connects. Everything else is the database's.
 
+use std::fmt::Write as _;
+
+use memchr::memmem;
+
 use super::Kill;
-use super::failure::{Failure, SYNTAX};
+use super::failure::{BAD_TEXT, Failure, SYNTAX};
 
 /// What follows blanks, semicolons and comments. `/*! .. */` is no comment: MySQL runs it.
 fn skip(mut text: &str) -> &str {
@@ -99,4 +103,85 @@ pub(super) fn autocommit(text: &str) -> Option<bool> {
 /// A name as an identifier in SQL.
 pub(super) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// Bytes as text. Errors: they are not UTF-8.
+pub(super) fn utf8(bytes: &[u8]) -> Result<String, Failure> {
+    let text = std::str::from_utf8(bytes);
+    text.map(str::to_owned).map_err(|_| Failure::new(BAD_TEXT, "Invalid utf8mb4 character string"))
+}
+
+/// What marks a quoted text as bytes of any value.
+const INTRODUCER: &[u8] = b"_binary";
+
+/// A statement as text. Drivers write binary values raw, as `_binary'..'`; they become `X'..'`.
+/// Errors: something else is not UTF-8.
+pub(super) fn statement(bytes: &[u8]) -> Result<String, Failure> {
+    if memmem::find(bytes, INTRODUCER).is_none() {
+        return utf8(bytes);
+    }
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let is_word = text.last().is_some_and(|last: &u8| last.is_ascii_alphanumeric() || *last == b'_');
+        let value = bytes[at..].strip_prefix(INTRODUCER).map(<[u8]>::trim_ascii_start).filter(|_| !is_word);
+        if let Some(value) = value
+            && value.first() == Some(&b'\'')
+        {
+            let end = closing(value);
+            text.extend_from_slice(hex(&value[1..end]).as_bytes());
+            at = bytes.len() - value.len() + (end + 1).min(value.len());
+        } else if matches!(byte, b'\'' | b'"' | b'`') {
+            let end = (at + closing(&bytes[at..]) + 1).min(bytes.len());
+            text.extend_from_slice(&bytes[at..end]);
+            at = end;
+        } else {
+            text.push(*byte);
+            at += 1;
+        }
+    }
+    utf8(&text)
+}
+
+/// The place of the quote that closes the first one, or the end.
+fn closing(bytes: &[u8]) -> usize {
+    let quote = bytes[0];
+    let mut at = 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if quote != b'`' => at += 2,
+            _ if *byte == quote && bytes.get(at + 1) == Some(&quote) => at += 2,
+            _ if *byte == quote => return at,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// The inside of a quoted text as a hexadecimal literal.
+fn hex(quoted: &[u8]) -> String {
+    let mut text = String::with_capacity(quoted.len() * 2 + 3);
+    text.push_str("X'");
+    let mut bytes = quoted.iter();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'\\' => match bytes.next() {
+                Some(b'0') => 0,
+                Some(b'b') => 8,
+                Some(b't') => b'\t',
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b'Z') => 26,
+                Some(other) => *other,
+                None => b'\\',
+            },
+            // A quote inside is doubled.
+            b'\'' => bytes.next().copied().unwrap_or(b'\''),
+            byte => *byte,
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02X}");
+    }
+    text.push('\'');
+    text
 }

@@ -30,7 +30,7 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         "version" if session.wire == Wire::Mysql => text(MYSQL_VERSION),
         "version" => text(PG_VERSION),
         "current_schema" | "current_database" | "database" | "schema" | "current_catalog" => text(&session.database),
-        "current_user" | "session_user" | "user" | "current_role" => text(user(session)),
+        "current_user" | "session_user" | "system_user" | "user" | "current_role" => text(user(session)),
         "pg_get_userbyid" => text("varve"),
         "pg_encoding_to_char" => text("UTF8"),
         "pg_postmaster_start_time"

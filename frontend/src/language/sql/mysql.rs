@@ -47,5 +47,26 @@ pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, ParserError> {
             *name = format!("${number}");
         }
     }
-    Ok(tokens)
+    Ok(without_calls(tokens))
+}
+
+/// `USER()` as the parser knows it: these are words without parentheses in the standard.
+fn without_calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut kept = Vec::<TokenWithSpan>::with_capacity(tokens.len());
+    for token in tokens {
+        let closes = token.token == Token::RParen
+            && matches!(&kept[..], [.., word, open] if open.token == Token::LParen && is_user(&word.token));
+        if closes {
+            kept.pop();
+        } else {
+            kept.push(token);
+        }
+    }
+    kept
+}
+
+fn is_user(token: &Token) -> bool {
+    let names = ["user", "current_user", "session_user"];
+    matches!(token, Token::Word(word) if word.quote_style.is_none()
+        && names.iter().any(|name| word.value.eq_ignore_ascii_case(name)))
 }

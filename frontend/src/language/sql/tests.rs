@@ -186,3 +186,65 @@ fn statements_of_clients_are_recognised() {
         Show::Tables { full: true, database: Some("db".into()), filter: ShowFilter::Like("a%".into()) }
     );
 }
+
+/// One statement of a MySQL client.
+fn mysql(text: &str) -> Statement {
+    let statements = parse_mysql(text, Zone::parse("UTC").unwrap());
+    let mut statements = statements.unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(statements.len(), 1, "{text}");
+    statements.remove(0)
+}
+
+#[test]
+fn mysqls_texts_follow_mysqls_rules_and_mean_the_same() {
+    for (written, same) in [
+        ("SELECT 'it\\'s'", "SELECT 'it''s'"),
+        ("SELECT 'a\\\\' FROM t", "SELECT 'a\\' FROM t"),
+        ("SELECT `Host` FROM `db`.`t` LIMIT 2, 3", "SELECT \"Host\" FROM \"db\".\"t\" LIMIT 3 OFFSET 2"),
+        ("INSERT INTO t VALUES (?, ?, 1 + ?)", "INSERT INTO t VALUES ($1, $2, 1 + $3)"),
+        ("/* app */ SELECT /*+ hint */ 1 -- end", "SELECT 1"),
+        ("/*!40101 SET NAMES utf8 */", "SET NAMES utf8"),
+    ] {
+        let (written_as, same_as) = (mysql(written), one(same));
+        match (&written_as, &same_as) {
+            // The places of tokens differ, and how names were quoted.
+            (Statement::Query(a), Statement::Query(b)) => {
+                assert_eq!(a.to_string().replace('`', "\"").replace("LIMIT 2, 3", "LIMIT 3 OFFSET 2"), b.to_string());
+            }
+            (Statement::Insert(a), Statement::Insert(b)) => {
+                let rows = |insert: &Insert| match &insert.source {
+                    InsertSource::Values(rows) => rows.concat().iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    InsertSource::Query(_) => Vec::new(),
+                };
+                assert_eq!(rows(a), rows(b));
+            }
+            _ => assert_eq!(written_as, same_as, "{written}"),
+        }
+    }
+    // By the rules of the other wires this text ends at the second quote.
+    assert!(parse("SELECT 'it\\'s'", Zone::parse("UTC").unwrap()).is_err());
+    assert!(parse_mysql("SELECT 'open", Zone::parse("UTC").unwrap()).is_err());
+}
+
+#[test]
+fn a_time_zone_is_found_among_other_settings() {
+    let zone = |zone: &str| Statement::Set(Setting::TimeZone(zone.into()));
+    for (text, expected) in [
+        ("SET autocommit=1, time_zone='+8:00'", zone("+08:00")),
+        ("SET @@session.time_zone = \"SYSTEM\", sql_mode = ''", zone("UTC")),
+        ("SET TIME_ZONE=@OLD_TIME_ZONE", Statement::Set(Setting::Ignored)),
+        ("SET @OLD_TIME_ZONE=@@TIME_ZONE", Statement::Set(Setting::Ignored)),
+        ("SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin'", Statement::Set(Setting::Ignored)),
+        ("SET character_set_results = NULL", Statement::Set(Setting::Ignored)),
+        ("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", Statement::Set(Setting::Ignored)),
+    ] {
+        assert_eq!(mysql(text), expected, "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn mysqls_texts_never_panic(text in "[ ;'\"`\\\\/*!#?@\\-a-zA-Z=0-9(),.\n]{0,80}") {
+        let _ = parse_mysql(&text, Zone::parse("UTC").unwrap());
+    }
+}
