@@ -58,7 +58,7 @@ props: ## Property tests with new random cases: CASES=2000
 
 torture: ## kill -9 under load, a third by fail points: ROUNDS=60
 	$(CARGO) build --locked --profile $(PROFILE) --features failpoints --bin varve
-	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) \
+	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) VARVE_CLUSTER_KILLS=0 \
 		$(CARGO) test --locked --workspace --test torture
 
 CLUSTER_DIR ?= target/cluster
@@ -76,6 +76,11 @@ cluster-start: rig ## Start a node that was stopped or killed: NODE=datanode-0
 
 cluster-down: ## Stop the cluster of CLUSTER_DIR
 	$(RIG) down --dir $(CLUSTER_DIR)
+
+torture-cluster: rig ## Kills and pauses of a cluster's processes: KILLS=60 PAUSES=20
+	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=0 \
+		VARVE_CLUSTER_KILLS=$(or $(KILLS),60) VARVE_CLUSTER_PAUSES=$(or $(PAUSES),20) \
+		$(CARGO) test --locked --workspace --test torture
 
 bench: bench-load bench-size ## All benchmarks
 
@@ -100,4 +105,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean

@@ -8,8 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use varve_datanode::{Datanode, DatanodeSetup, Storage};
 use varve_frontend::{Addresses, Connect, Frontend, FrontendSetup, Host};
 use varve_metasrv::Metasrv;
@@ -27,6 +25,7 @@ use varve_service::telemetry::metrics::Metrics;
 
 use crate::config::Config;
 use crate::memory::Memory;
+use crate::role::serve_grpc;
 use crate::version::{COMMIT, VERSION};
 
 /// How the roles call each other.
@@ -80,7 +79,7 @@ impl Standalone {
         };
         // The datanode registers before it can serve, so metasrv's side of gRPC must be up by then.
         let services = Services::default().with_metasrv(metasrv);
-        roles.spawn("gRPC", serve(services.clone(), grpc_listener, roles.token().clone()));
+        roles.spawn("gRPC", serve_grpc(services.clone(), grpc_listener, roles.token().clone()));
         let datanode = varve_datanode::start(DatanodeSetup {
             config: config.datanode.clone(),
             node: NODE,
@@ -94,7 +93,7 @@ impl Standalone {
         })
         .await
         .context(|| "start datanode")?;
-        services.add_datanode(datanode.clone());
+        services.set_datanode(Some(datanode.clone()));
         datanode.ready().await?;
 
         let frontend =
@@ -141,12 +140,6 @@ impl Standalone {
             mysql.ip(),
             mysql.port()
         );
-    }
-}
-
-async fn serve(services: Services, listener: TcpListener, stop: CancellationToken) {
-    if let Err(error) = services.serve(listener, stop).await {
-        tracing::error!(%error, "the gRPC server ended");
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::generate;
-use varve_rig::process::{Folder, Server, binary};
 use crate::report::{self, Table};
+use varve_rig::process::{Folder, Server, binary};
 
 /// What a load cost.
 #[derive(Debug)]

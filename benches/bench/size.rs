@@ -2,8 +2,8 @@
 
 use crate::Options;
 use crate::load;
-use varve_rig::process::{Folder, Server, binary};
 use crate::report::Table;
+use varve_rig::process::{Folder, Server, binary};
 
 /// Fields of a row.
 const POINTS_PER_ROW: f64 = 10.0;

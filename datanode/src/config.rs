@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use varve_engine::EngineOptions;
+use varve_engine::store::s3::S3Config;
 use varve_engine::wal::local::Damage;
 
 /// Settings of a datanode; what is not here is a constant with its reason in `limits.rs`.
@@ -20,7 +21,16 @@ pub struct DatanodeConfig {
     pub grpc_addr: SocketAddr,
     /// `host:port` of metasrv's members. Every cluster sets it; in standalone metasrv is in the process.
     pub metasrv_addrs: Vec<String>,
-    /// Number of this datanode in its cluster, from 1. Every datanode has its own.
+    /// The bucket of a cluster. In standalone it is a folder of the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
+    /// Where the log of a cluster's datanode is: in the `bucket`, which others can take over, or on a `local` disk
+    /// that is waited for.
+    pub log: LogPlace,
+    /// How long, in milliseconds, the log in the bucket waits for more rows. Lower: faster answers; higher: fewer
+    /// requests to pay for.
+    pub linger_ms: u64,
+    /// Number of this datanode in its cluster. Every datanode has its own.
     pub node_id: u64,
     /// Log size above which memtables are flushed. Lower: faster restarts; higher: fewer, larger files.
     pub wal_bytes_max: u64,
@@ -32,6 +42,17 @@ pub struct DatanodeConfig {
     pub wal_recovery: WalRecovery,
     /// Parallel parts of a fragment. An operator lowers it to leave cores to other processes. 0: one per core.
     pub query_partitions: usize,
+}
+
+/// Where the log of a cluster's datanode is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogPlace {
+    /// Beside the files: who takes over a region reads it there.
+    #[default]
+    Bucket,
+    /// In the data directory: its regions wait for the disk.
+    Local,
 }
 
 /// What to do with damage in the middle of the log.
@@ -53,7 +74,10 @@ impl Default for DatanodeConfig {
             http_addr: local(4010),
             grpc_addr: local(4011),
             metasrv_addrs: Vec::new(),
-            node_id: 1,
+            s3: None,
+            log: LogPlace::Bucket,
+            linger_ms: 200,
+            node_id: 0,
             wal_bytes_max: 512 << 20,
             flush_bytes: 512 << 20,
             compact_every_ms: 30_000,
@@ -71,6 +95,7 @@ impl DatanodeConfig {
         options.flush.region_bytes_max = self.flush_bytes;
         options.compact_every = Duration::from_millis(self.compact_every_ms.max(1));
         options.tick = options.tick.min(options.compact_every);
+        options.object.linger = Duration::from_millis(self.linger_ms);
         options.wal.damage = match self.wal_recovery {
             WalRecovery::Refuse => Damage::Refuse,
             WalRecovery::Skip => Damage::Skip,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use varve_engine::manifest::NewerEpoch;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{Beat, BeatReply, Life, MetasrvApi, Order, Report, Session, Subject};
@@ -39,6 +40,46 @@ pub(crate) struct Heart {
     pub(crate) tasks: TaskSet,
     /// Set once the first beat was answered and the orders that came with it are done.
     pub(crate) ready: watch::Sender<bool>,
+    /// How far metasrv knows that this process has come.
+    pub(crate) told: watch::Sender<Life>,
+    /// Why the session is over.
+    pub(crate) ended: End,
+}
+
+/// Says once why a session is over. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct End(watch::Sender<Option<String>>);
+
+impl End {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// The session is over. The first reason counts.
+    pub(crate) fn tell(&self, why: &str) {
+        self.0.send_if_modified(|told| {
+            let is_first = told.is_none();
+            if is_first {
+                *told = Some(why.to_owned());
+            }
+            is_first
+        });
+    }
+
+    /// Resolves with the reason; never without one.
+    pub(crate) async fn wait(&self) -> String {
+        let mut told = self.0.subscribe();
+        let why = told.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.expect("the sender is here and waits for a reason")
+    }
+}
+
+/// A beat that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: u64,
+    at: Duration,
+    life: Life,
 }
 
 /// Orders and what became of them. It outlives a broken stream, so that no order is carried out twice:
@@ -99,7 +140,9 @@ impl Heart {
             if let Err(error) = ended {
                 if error.kind() == ErrorKind::Fenced {
                     // Regions keep their permits until the lease ends and then refuse: nothing to undo here.
-                    tracing::error!(session = %self.session.epoch, %error, "metasrv ended this session: restart the process");
+                    // A session that said that it is sealed has ended because metasrv heard it.
+                    self.told.send_replace(Life::Sealed);
+                    self.ended.tell(error.message());
                     return;
                 }
                 tracing::warn!(%error, "heartbeat stream broke; opening it again");
@@ -124,14 +167,21 @@ impl Heart {
             self.metasrv.heartbeat(&call, self.session.epoch, Box::pin(ReceiverStream::new(stream))).await?;
         let mut sent = VecDeque::new();
         let mut number = 0;
+        let mut changes = self.host.life();
         loop {
             number += 1;
-            sent.push_back((number, self.clock.boot()));
+            let life = *changes.borrow_and_update();
+            let at = self.clock.boot();
+            // A metasrv that hangs answers nothing and breaks nothing: another may lead by now.
+            if sent.front().is_some_and(|oldest: &Sent| at.saturating_sub(oldest.at) > 2 * self.session.interval) {
+                return Err(Error::unavailable("metasrv does not answer beats"));
+            }
+            sent.push_back(Sent { number, at, life });
             if sent.len() > SENT_MAX {
                 sent.pop_front();
             }
             let reports = orders.report_with(number);
-            let beat = Beat { number, life: Life::Serving, reports, regions: self.host.statistics() };
+            let beat = Beat { number, life, reports, regions: self.host.statistics() };
             beats.send(beat).await.map_err(|_| Error::unavailable("metasrv closed the heartbeat stream"))?;
             let next_beat = self.clock.sleep(self.session.interval);
             tokio::pin!(next_beat);
@@ -145,6 +195,7 @@ impl Heart {
                         self.finish(subject, report, orders, done);
                         break;
                     }
+                    Ok(()) = changes.changed() => break,
                     () = &mut next_beat => break,
                 }
             }
@@ -154,7 +205,7 @@ impl Heart {
     fn take(
         &self,
         reply: BeatReply,
-        sent: &mut VecDeque<(u64, Duration)>,
+        sent: &mut VecDeque<Sent>,
         orders: &mut Orders,
         done: &mpsc::Sender<(Subject, Report)>,
     ) {
@@ -171,9 +222,10 @@ impl Heart {
             }
         }
         let Some(beat) = reply.beat else { return };
-        while let Some((number, at)) = sent.pop_front() {
+        while let Some(Sent { number, at, life }) = sent.pop_front() {
             if number == beat {
                 self.host.renew(at + self.session.lease);
+                self.told.send_replace(life);
                 break;
             }
         }
@@ -205,7 +257,8 @@ impl Heart {
                 tracing::warn!(order = id, %subject, %error, "an order of metasrv failed");
             }
             // The beat loop ends only with the whole set.
-            let _ = done.send((subject, Report { order: id, outcome, found_epoch: None })).await;
+            let found_epoch = outcome.as_ref().err().and_then(|error| NewerEpoch::of(error)).map(|newer| newer.0);
+            let _ = done.send((subject, Report { order: id, outcome, found_epoch })).await;
         });
     }
 

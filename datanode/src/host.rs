@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use varve_engine::compaction::Force;
 use varve_engine::{Engine, Region};
-use varve_model::id::RegionId;
+use varve_model::id::{NodeEpoch, RegionId};
 use varve_model::region::Permit;
 use varve_model::scan::RegionStatistics;
 use varve_model::{Error, ErrorKind, Result};
-use varve_proto::metasrv::{Grant, OrderKind};
+use varve_proto::metasrv::{Grant, Life, OrderKind};
 
 /// Hosts the regions of one session.
 #[derive(Debug)]
 pub(crate) struct Host {
     engine: Engine,
+    life: watch::Sender<Life>,
     /// Until when the session's lease holds, on the boot clock; what opens later gets the same.
     valid_until: Mutex<Duration>,
     /// Regions that could not be opened for damage: they fail loudly, the others serve.
@@ -25,7 +27,17 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, valid_until: Mutex::new(Duration::ZERO), corrupt: Mutex::new(BTreeMap::new()) }
+        Self {
+            engine,
+            life: watch::Sender::new(Life::Serving),
+            valid_until: Mutex::new(Duration::ZERO),
+            corrupt: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// How far the process has come, and its changes.
+    pub(crate) fn life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
     }
 
     /// An open region. Errors: `Corrupt`; `StaleRoute` when it is not here.
@@ -60,9 +72,8 @@ impl Host {
             OrderKind::Truncate(region) => self.region(region)?.truncate().await,
             OrderKind::Flush(region) => self.region(region)?.flush().await,
             OrderKind::Compact(region) => self.region(region)?.compact(Force::Final).await,
-            OrderKind::Seal(session) | OrderKind::Forget(session) => Err(Error::unsupported(format!(
-                "this datanode's log is a local volume: it cannot seal or delete the log of session {session}"
-            ))),
+            OrderKind::Seal(session) => self.engine.seal_session(session).await,
+            OrderKind::Forget(session) => self.forget(session).await,
         }
     }
 
@@ -84,13 +95,25 @@ impl Host {
         }
     }
 
+    /// Deletes what nobody needs of a dead session's log. Errors: `Busy` while somebody needs the rest.
+    async fn forget(&self, session: NodeEpoch) -> Result<()> {
+        let deleted = self.engine.delete_dead_session(session).await?;
+        if deleted.left == 0 {
+            return Ok(());
+        }
+        Err(Error::busy(format!("{} objects of session {session} hold rows that are not flushed", deleted.left)))
+    }
+
     /// Statistics of the open regions.
     pub(crate) fn statistics(&self) -> Vec<(RegionId, RegionStatistics)> {
         self.engine.regions().iter().map(|region| (region.id(), region.statistics())).collect()
     }
 
-    /// Closes all regions and the log. Errors: `Unavailable`.
+    /// Closes all regions and the log: nothing of this session is acknowledged any more. Errors: `Unavailable`.
     pub(crate) async fn stop(&self) -> Result<()> {
-        self.engine.stop().await
+        self.life.send_replace(Life::Draining);
+        self.engine.stop().await?;
+        self.life.send_replace(Life::Sealed);
+        Ok(())
     }
 }

@@ -8,7 +8,9 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tracing::Instrument;
-use varve_engine::{Engine, EngineOptions, EngineSetup, RegionDescription};
+use varve_engine::wal::object::OnFenced;
+use varve_engine::wal::object::session::EpochUsed;
+use varve_engine::{Engine, EngineOptions, EngineSetup, Log, RegionDescription};
 use varve_model::budget::Account;
 use varve_model::id::{NodeId, RegionId};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
@@ -17,12 +19,12 @@ use varve_proto::datanode::{
     BatchStream, DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteAck, WriteReply,
     WriteRequest,
 };
-use varve_proto::metasrv::{MetasrvApi, Registration};
+use varve_proto::metasrv::{Life, MetasrvApi, Registration, Session};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
 use crate::config::DatanodeConfig;
-use crate::heartbeat::Heart;
+use crate::heartbeat::{End, Heart};
 use crate::host::Host;
 use crate::query::Queries;
 
@@ -30,8 +32,12 @@ mod storage;
 
 pub use storage::Storage;
 
-/// How long registering may take before it is tried again.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long registering may take.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a session is begun anew because its epoch was used before: metadata that came from an old backup.
+const EPOCHS_MAX: usize = 8;
+/// How long a stop waits for metasrv to know that this process is gone.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a datanode is made of.
 #[derive(Debug)]
@@ -63,6 +69,10 @@ pub struct Datanode {
     queries: Queries,
     clock: SharedClock,
     ready: watch::Receiver<bool>,
+    told: watch::Receiver<Life>,
+    ended: End,
+    /// Whether others may take over as soon as the log is sealed.
+    is_log_shared: bool,
 }
 
 /// Recovers the log, opens a session with metasrv and starts to beat.
@@ -70,29 +80,33 @@ pub struct Datanode {
 /// Errors: the data directory is in use or damaged; metasrv knows another cluster.
 pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
     let DatanodeSetup { config, node, address, metasrv, storage, clock, tasks, memory, queries } = setup;
-    let options: EngineOptions = storage.tuned(config.engine());
+    let ended = End::new();
+    let mut options: EngineOptions = storage.tuned(config.engine());
+    let end = ended.clone();
+    options.object.on_fenced = OnFenced(Arc::new(move |why| end.tell(why)));
     let engine_setup = EngineSetup {
         store: storage.bucket,
-        log: storage.disk.into(),
+        log: storage.log,
         clock: clock.clone(),
         tasks: tasks.clone(),
         memory,
         options,
     };
-    let prepared = Engine::prepare(engine_setup).await?;
-    let registration = Registration {
-        node,
-        cluster: prepared.cluster(),
-        address,
-        volume: prepared.volume(),
-        seen_epoch: prepared.seen_epoch(),
-    };
-    let call = Call::system("register", REGISTER_TIMEOUT);
-    let session = metasrv.register(&call, registration).await.context(|| "register with metasrv")?;
-    let engine = prepared.start(session.cluster, session.epoch).await.context(|| "recover the log")?;
+    let is_log_shared = matches!(engine_setup.log, Log::Object);
+    let (engine, session) = begin(&engine_setup, &*metasrv, (node, address)).await?;
     let host = Arc::new(Host::new(engine));
     let (ready, is_ready) = watch::channel(false);
-    let heart = Heart { metasrv, session, host: Arc::clone(&host), clock: clock.clone(), tasks: tasks.clone(), ready };
+    let (tell, told) = watch::channel(Life::Serving);
+    let heart = Heart {
+        metasrv,
+        session,
+        host: Arc::clone(&host),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        ready,
+        told: tell,
+        ended: ended.clone(),
+    };
     tasks.spawn("heartbeat", heart.beat());
     let partitions = match config.query_partitions {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -103,7 +117,36 @@ pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
         Arc::new(move |region: RegionId| host.region(region))
     };
     let queries = Queries::new(regions, &queries, partitions, tasks)?;
-    Ok(Arc::new(Datanode { host, queries, clock, ready: is_ready }))
+    Ok(Arc::new(Datanode { host, queries, clock, ready: is_ready, told, ended, is_log_shared }))
+}
+
+/// Registers and begins a session; again when the bucket knows its epoch already. Errors: as `start`.
+async fn begin(
+    setup: &EngineSetup,
+    metasrv: &dyn MetasrvApi,
+    (node, address): (NodeId, String),
+) -> Result<(Engine, Session)> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let prepared = Engine::prepare(setup.clone()).await?;
+        let registration = Registration {
+            node,
+            cluster: prepared.cluster(),
+            address: address.clone(),
+            volume: prepared.volume(),
+            seen_epoch: prepared.seen_epoch(),
+        };
+        let call = Call::system("register", REGISTER_TIMEOUT);
+        let session = metasrv.register(&call, registration).await.context(|| "register with metasrv")?;
+        match prepared.start(session.cluster, session.epoch).await {
+            Ok(engine) => return Ok((engine, session)),
+            Err(error) if EpochUsed::of(&error).is_some() && attempt < EPOCHS_MAX => {
+                tracing::warn!(%error, "metasrv gave an epoch that the bucket knows: registering again");
+            }
+            Err(error) => return Err(error.context("recover the log")),
+        }
+    }
 }
 
 impl Datanode {
@@ -115,10 +158,24 @@ impl Datanode {
         seen.map_err(|_| Error::unavailable("the datanode stopped before it was ready"))
     }
 
+    /// Resolves when the session is over, with the reason: nothing is acknowledged any more, start a new one.
+    pub async fn ended(&self) -> String {
+        self.ended.wait().await
+    }
+
     /// Answers what was asked, then closes regions and log: everything acknowledged stays.
     /// Errors: `Unavailable`; the log is then replayed at the next start.
     pub async fn stop(&self) -> Result<()> {
-        self.host.stop().await
+        self.host.stop().await?;
+        if self.is_log_shared {
+            let mut told = self.told.clone();
+            tokio::select! {
+                _ = told.wait_for(|life| *life == Life::Sealed) => {}
+                // Then the lease ends by itself.
+                () = self.clock.sleep(LEAVE_TIMEOUT) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn write_one(&self, write: RegionWrite) -> Result<WriteAck> {

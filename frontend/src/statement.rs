@@ -125,7 +125,7 @@ impl Conductor {
 
     /// A DataFusion session over this view.
     fn state(&self, scope: &Scope, view: &Arc<View>) -> SessionState {
-        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), &scope.session.database));
+        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), Arc::clone(&self.feed), &scope.session.database));
         self.sessions.planning(catalogs, &scope.session.database, &scope.session.time_zone)
     }
 

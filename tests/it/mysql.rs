@@ -25,7 +25,10 @@ async fn the_mysql_client_defines_writes_and_reads_over_both_adapters() {
         let varve = Varve::start_with(adapter).await;
         let create = "CREATE TABLE m (`host` STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE, ok BOOLEAN);
             INSERT INTO m VALUES ('it\\'s', 1000, 1.5, true), ('b', '1970-01-01 00:00:02', NULL, NULL);";
-        let Some((true, _)) = mysql(&varve, "public", create).await else { return varve.stop().await };
+        let Some((true, _)) = mysql(&varve, "public", create).await else {
+            varve.stop().await;
+            return;
+        };
         for (text, expected) in [
             (
                 "SELECT * FROM m ORDER BY t",

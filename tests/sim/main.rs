@@ -4,6 +4,7 @@
 //! faults and the workload; the same seed gives the same trace. A failure
 //! prints the one line that replays it.
 
+mod audit;
 mod fault;
 mod history;
 mod node;

@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
 use futures::StreamExt;
+use varve_model::id::RegionId;
 use varve_model::region::Route;
 use varve_model::scan::ScanSpec;
 use varve_model::table::TableInfo;
@@ -92,4 +93,14 @@ pub(crate) async fn appends(node: &Node) -> Result<Appends> {
         .await?;
     }
     Ok(found)
+}
+
+/// The regions of both tables.
+pub(crate) async fn regions(node: &Node) -> Result<Vec<RegionId>> {
+    let mut regions = Vec::new();
+    for name in ["m", "a"] {
+        let located = locate(node, name).await?;
+        regions.extend(located.iter().flat_map(|(_, routes)| routes.iter().map(|route| route.region)));
+    }
+    Ok(regions)
 }

@@ -183,11 +183,15 @@ impl Run {
             let read = async {
                 let keys = read::keys(&node).await?;
                 let appends = read::appends(&node).await?;
-                Ok::<_, varve_model::Error>((keys, appends))
+                let regions = read::regions(&node).await?;
+                Ok::<_, varve_model::Error>((keys, appends, regions))
             };
             match read.await {
-                Ok((keys, appends)) => {
+                Ok((keys, appends, regions)) => {
                     self.world.note(format_args!("read {} keys and {} appended rows", keys.len(), appends.len()));
+                    for region in regions {
+                        self.world.auditor.check(region).await?;
+                    }
                     let mut history = self.history.lock();
                     history.judge(&keys)?;
                     return history.judge_appends(&appends);

@@ -11,6 +11,8 @@ use varve_metasrv::kv::memory::MemoryKv;
 use varve_service::clock::{ManualClock, SharedClock};
 use varve_service::task::{Blocking, TaskSet};
 
+use crate::audit::Auditor;
+
 /// 2026-01-01T00:00:00Z.
 const WALL_START_NANOS: i64 = 1_767_225_600_000_000_000;
 /// Events kept for a failure's report.
@@ -22,6 +24,7 @@ pub(crate) struct World {
     pub(crate) clock: SharedClock,
     pub(crate) disk: SimDisk,
     pub(crate) bucket: FaultStore,
+    pub(crate) auditor: Auditor,
     pub(crate) kv: Arc<MemoryKv>,
     /// Effects that the bucket still owes run here, whatever happens to the node.
     bucket_tasks: TaskSet,
@@ -39,11 +42,14 @@ impl World {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let clock: SharedClock = Arc::new(ManualClock::new(seed ^ 0xc10c, WALL_START_NANOS));
         let bucket_tasks = TaskSet::new(Blocking::Inline);
-        let bucket = FaultStore::new(Arc::new(InMemory::new()), clock.clone(), bucket_tasks.clone());
+        let objects = Arc::new(InMemory::new());
+        let bucket = FaultStore::new(objects.clone(), clock.clone(), bucket_tasks.clone());
+        let auditor = Auditor::new(objects, clock.clone());
         Arc::new(Self {
             clock,
             disk: SimDisk::new(),
             bucket,
+            auditor,
             kv: Arc::new(MemoryKv::new()),
             bucket_tasks,
             trace: Mutex::new(Trace::default()),

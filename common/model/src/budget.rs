@@ -37,6 +37,11 @@ impl Account {
         Ok(Charge { account: self.clone(), bytes })
     }
 
+    /// A charge of nothing, to be [`Charge::set`].
+    pub fn empty(&self) -> Charge {
+        Charge { account: self.clone(), bytes: 0 }
+    }
+
     fn add(&self, bytes: u64) -> Result<()> {
         if let Some(parent) = &self.0.parent {
             parent.add(bytes)?;
@@ -57,6 +62,11 @@ impl Account {
         if let Some(parent) = &self.0.parent {
             parent.sub(bytes);
         }
+    }
+
+    /// Whether this account or one above it has reached its limit.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= self.0.bytes_max || self.0.parent.as_ref().is_some_and(Self::is_full)
     }
 
     /// Bytes in use.
@@ -93,6 +103,17 @@ impl Charge {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.account.sub(bytes);
+    }
+
+    /// Follows a structure that has grown or shrunk already. May pass the limit: [`Account::is_full`] then tells.
+    pub fn set(&mut self, bytes: u64) {
+        let mut account = Some(&self.account);
+        while let Some(Account(inner)) = account {
+            inner.bytes.fetch_add(bytes, Ordering::Relaxed);
+            account = inner.parent.as_ref();
+        }
+        self.account.sub(self.bytes);
+        self.bytes = bytes;
     }
 
     /// Takes over another charge of the same account.

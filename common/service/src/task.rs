@@ -1,7 +1,8 @@
 //! The only way to start work: tasks belong to a set, and a set ends as a whole.
 //!
 //! A node is a set. Stopping it waits; killing it (simulation) drops every task
-//! at its current await and forgets what it held, like `kill -9`.
+//! at its current await and forgets what it held, like `kill -9`; pausing it
+//! (simulation) polls no task until it is resumed, like `kill -STOP`.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -14,8 +15,11 @@ use varve_model::{Error, Result};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
+mod gate;
 #[cfg(test)]
 mod tests;
+
+use gate::Gate;
 
 /// Where blocking and heavy work runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ struct Inner {
     tracker: TaskTracker,
     token: CancellationToken,
     aborts: Mutex<Vec<AbortHandle>>,
+    /// What every task is polled through; one with that of the parent, as a process stops as a whole.
+    gate: Arc<Gate>,
     /// Sets that end with this one.
     children: Mutex<Vec<Weak<Inner>>>,
 }
@@ -43,15 +49,16 @@ struct Inner {
 impl TaskSet {
     /// An empty set.
     pub fn new(blocking: Blocking) -> Self {
-        Self::with_token(blocking, CancellationToken::new())
+        Self::with_token(blocking, CancellationToken::new(), Arc::default())
     }
 
-    fn with_token(blocking: Blocking, token: CancellationToken) -> Self {
+    fn with_token(blocking: Blocking, token: CancellationToken, gate: Arc<Gate>) -> Self {
         Self(Arc::new(Inner {
             blocking,
             tracker: TaskTracker::new(),
             token,
             aborts: Mutex::new(Vec::new()),
+            gate,
             children: Mutex::default(),
         }))
     }
@@ -59,7 +66,7 @@ impl TaskSet {
     /// A set that can end before this one, and ends at the latest with it: its token is cancelled
     /// with this one's, and a kill drops its tasks too. Whoever stops this set stops the child first.
     pub fn child(&self) -> Self {
-        let child = Self::with_token(self.0.blocking, self.0.token.child_token());
+        let child = Self::with_token(self.0.blocking, self.0.token.child_token(), Arc::clone(&self.0.gate));
         let mut children = self.0.children.lock();
         children.retain(|child| child.strong_count() > 0);
         children.push(Arc::downgrade(&child.0));
@@ -73,7 +80,8 @@ impl TaskSet {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = tokio::spawn(self.0.tracker.track_future(future.instrument(tracing::debug_span!("task", name))));
+        let future = self.0.gate.pass(future.instrument(tracing::debug_span!("task", name)));
+        let handle = tokio::spawn(self.0.tracker.track_future(future));
         let mut aborts = self.0.aborts.lock();
         aborts.retain(|abort| !abort.is_finished());
         aborts.push(handle.abort_handle());
@@ -122,5 +130,15 @@ impl TaskSet {
         for child in children.iter().filter_map(Weak::upgrade) {
             Self(child).kill();
         }
+    }
+
+    /// From now on no task of this set, its parent or its children runs, until [`TaskSet::resume`]; time goes on.
+    pub fn pause(&self) {
+        self.0.gate.close();
+    }
+
+    /// Ends a pause: every task goes on where it stands.
+    pub fn resume(&self) {
+        self.0.gate.open();
     }
 }

@@ -122,6 +122,7 @@ impl Prepared {
         let inner = Arc::new(Inner {
             memtables: setup.memory.child("memtables", share(setup.options.memtable_percent)),
             background: setup.memory.child("background", share(setup.options.background_percent)),
+            indexes: setup.memory.child("series indexes", share(setup.options.index_percent)),
             setup,
             epoch,
             wal,
@@ -177,6 +178,7 @@ struct Inner {
     wal: Arc<dyn Wal>,
     memtables: Account,
     background: Account,
+    indexes: Account,
     regions: Mutex<BTreeMap<RegionId, Slot>>,
     /// Another process has ended this session.
     fenced: AtomicBool,
@@ -269,6 +271,7 @@ impl Engine {
             session: self.inner.epoch,
             wal: Arc::clone(&self.inner.wal),
             memory: self.inner.memtables.clone(),
+            indexes: self.inner.indexes.clone(),
             options: self.inner.setup.options.clone(),
         };
         let opened = Arc::new(region::open(self.inner.context(region, epoch), opening, table, ttl).await?);

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
-use varve_model::id::{NodeEpoch, RegionId};
+use varve_model::id::{NodeEpoch, RegionEpoch, RegionId};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -15,14 +15,16 @@ use crate::store::FileContext;
 use crate::store::create::{Created, ReadBack, create_verified};
 use crate::store::path::number_of;
 
+mod audit;
 mod head;
 mod record;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use audit::audit;
 pub use record::{Claim, Create, Edit, Kind, Record, TokenEntry};
-pub use state::{ManifestState, follows, missing_files};
+pub use state::{ManifestState, follows};
 
 use record::Hash;
 
@@ -44,6 +46,18 @@ struct Checkpoint {
 struct Boundary {
     version: u64,
     nonce: Hash,
+}
+
+/// Source of the `Fenced` error of a grant that is too old: the epoch at the manifest's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the manifest's head has epoch {0}")]
+pub struct NewerEpoch(pub RegionEpoch);
+
+impl NewerEpoch {
+    /// What an error says about epochs, if that is what it is about.
+    pub fn of(error: &Error) -> Option<Self> {
+        std::error::Error::source(error)?.downcast_ref::<Self>().copied()
+    }
 }
 
 /// What is committed of a region, read by somebody who may not own it; `None` when it does not exist.
@@ -177,11 +191,10 @@ impl Manifest {
         let path = ctx.paths.checkpoint(version);
         create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;
         failpoint!("manifest.checkpoint.after");
-        // The interval behind the previous checkpoint stays, should this one be damaged.
-        let boundary = version.saturating_sub(self.checkpoint_every);
-        if boundary == 0 {
-            return Ok(());
-        }
+        // The previous checkpoint and what follows it stay, should this one be damaged.
+        let checkpoints = head::list(ctx, &ctx.paths.checkpoints(), None).await?;
+        let earlier = checkpoints.iter().filter_map(number_of).filter(|number| *number < version);
+        let Some(boundary) = earlier.max() else { return Ok(()) };
         let body = framed::encode(BOUNDARY, &Boundary { version: boundary, nonce: Hash(ctx.clock.random()) });
         let path = ctx.paths.boundary(boundary);
         create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;
@@ -240,7 +253,8 @@ async fn claim(
         return Err(Error::new(
             ErrorKind::Fenced,
             format!("region {} has epoch {}, not below {}", ctx.region, state.region_epoch, ctx.region_epoch),
-        ));
+        )
+        .with_source(NewerEpoch(state.region_epoch)));
     }
     claimant.wal.check_sources(&state.sources).await.context(|| format!("open region {}", ctx.region))?;
     let is_newer = create.table.schema.version > state.table.schema.version || create.ttl != state.ttl;

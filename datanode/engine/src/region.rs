@@ -77,6 +77,9 @@ pub(crate) struct Shared {
     wal: Arc<dyn Wal>,
     /// Memtables are charged here.
     memory: Account,
+    /// The index is charged here.
+    indexes: Account,
+    index_charge: Mutex<Charge>,
     permit: Mutex<Option<Permit>>,
     /// A newer owner was met: nothing is acknowledged or committed any more.
     fenced: AtomicBool,
@@ -110,6 +113,11 @@ struct Unflushed {
 }
 
 impl Shared {
+    /// Charges what the index has grown by.
+    fn charge_index(&self) {
+        self.index_charge.lock().set(self.index.bytes_len() as u64);
+    }
+
     fn region(&self) -> RegionId {
         self.ctx.region
     }

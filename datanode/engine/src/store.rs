@@ -7,6 +7,7 @@ pub mod fault;
 pub mod folder;
 pub mod path;
 pub mod probe;
+pub mod s3;
 
 pub use context::FileContext;
 pub use object_store::ObjectStore;

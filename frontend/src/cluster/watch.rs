@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use varve_model::{Error, Result};
 use varve_proto::call::Call;
-use varve_proto::metasrv::{MetasrvApi, Procedure};
+use varve_proto::metasrv::{MetasrvApi, Procedure, RegionReport};
 use varve_service::clock::SharedClock;
 
 use super::view::View;
@@ -19,6 +19,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The watch is open for as long as the frontend lives.
 const WATCH_TIMEOUT: Duration = Duration::from_hours(365 * 24);
+
+/// How long asking for statistics may take.
+const STATISTICS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The current view and who waits for the next.
 #[derive(Debug)]
@@ -104,6 +107,12 @@ impl Feed {
             () = self.clock.sleep(patience) => {}
         }
         self.view()
+    }
+
+    /// What datanodes last reported of their regions.
+    pub(crate) async fn region_statistics(&self) -> Result<Vec<RegionReport>> {
+        let call = Call::system(format!("statistics-{:016x}", self.clock.random() as u64), STATISTICS_TIMEOUT);
+        self.metasrv.region_statistics(&call, None).await
     }
 
     /// Carries out a change and waits until the view shows it.

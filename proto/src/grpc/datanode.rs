@@ -6,5 +6,5 @@ mod server;
 mod tests;
 
 pub use client::DatanodeClient;
-pub(super) use server::late_routes;
 pub use server::serve_datanode;
+pub(super) use server::{Slot, late_routes};

@@ -1,6 +1,6 @@
 //! The listening side of the wire: one gRPC server per process, with explicit limits.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,12 +14,13 @@ use super::{datanode, metasrv};
 use crate::datanode::DatanodeApi;
 use crate::metasrv::MetasrvApi;
 
-/// Roles that one listener serves. A datanode may be added when the server runs already: it
-/// registers, over that very listener when metasrv is in its process, before it can serve.
+/// Roles that one listener serves. A datanode comes when the server runs already: it registers, over
+/// that very listener when metasrv is in its process, before it can serve; and its session may end
+/// and be followed by another.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     metasrv: Option<Arc<dyn MetasrvApi>>,
-    datanode: Arc<OnceLock<Arc<dyn DatanodeApi>>>,
+    datanode: datanode::Slot,
 }
 
 impl Services {
@@ -29,10 +30,9 @@ impl Services {
         self
     }
 
-    /// Serves a datanode from now on; before, its calls are `Unavailable`. Only the first counts.
-    pub fn add_datanode(&self, api: Arc<dyn DatanodeApi>) {
-        // A second one would be another session: the caller has one datanode per process.
-        let _ = self.datanode.set(api);
+    /// Serves this datanode from now on; without one, its calls are `Unavailable`.
+    pub fn set_datanode(&self, api: Option<Arc<dyn DatanodeApi>>) {
+        *self.datanode.write() = api;
     }
 
     /// Serves all of them until `stop`. Errors: `Internal`.

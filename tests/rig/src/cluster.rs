@@ -99,23 +99,29 @@ pub fn up(dir: &Path, varve: &Path, size: Size) -> Result<(), String> {
     if let Ok(running) = read(dir)
         && let Some(node) = running.nodes.iter().find(|node| is_alive(node))
     {
-        return Err(format!("{} of {} runs already (pid {}): make cluster-down first", node.name, dir.display(), node.pid));
+        return Err(format!(
+            "{} of {} runs already (pid {}): make cluster-down first",
+            node.name,
+            dir.display(),
+            node.pid
+        ));
     }
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let dir = &fs::canonicalize(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut cluster = plan(dir, size)?;
     let all = cluster.nodes.clone();
-    let result = [Role::Etcd, Role::S3, Role::Metasrv, Role::Datanode, Role::Frontend].into_iter().try_for_each(|role| {
-        let mut children = Vec::new();
-        for node in cluster.nodes.iter_mut().filter(|node| node.role == role) {
-            say(&format!("starting {}", node.name));
-            let child = spawn(dir, varve, node, &all)?;
-            node.pid = child.id() as i32;
-            children.push((node.clone(), child));
-        }
-        write(dir, &cluster)?;
-        children.into_iter().try_for_each(|(node, child)| wait_ready(&node, child))
-    });
+    let result =
+        [Role::Etcd, Role::S3, Role::Metasrv, Role::Datanode, Role::Frontend].into_iter().try_for_each(|role| {
+            let mut children = Vec::new();
+            for node in cluster.nodes.iter_mut().filter(|node| node.role == role) {
+                say(&format!("starting {}", node.name));
+                let child = spawn(dir, varve, node, &all)?;
+                node.pid = child.id() as i32;
+                children.push((node.clone(), child));
+            }
+            write(dir, &cluster)?;
+            children.into_iter().try_for_each(|(node, child)| wait_ready(&node, child))
+        });
     if let Err(error) = result {
         let _ = down(dir);
         return Err(error);
@@ -167,6 +173,25 @@ pub fn down(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// `kill -9`; returns when the process is gone.
+#[allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+pub fn kill(node: &Node) {
+    signal(node, rustix::process::Signal::KILL);
+    while is_alive(node) {
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Stops a process where it is: it neither runs nor ends.
+pub fn pause(node: &Node) {
+    signal(node, rustix::process::Signal::STOP);
+}
+
+/// Lets a paused process go on.
+pub fn resume(node: &Node) {
+    signal(node, rustix::process::Signal::CONT);
+}
+
 /// The cluster of a folder. Errors: there is none.
 pub fn read(dir: &Path) -> Result<Cluster, String> {
     let path = dir.join("cluster.json");
@@ -178,7 +203,9 @@ pub fn read(dir: &Path) -> Result<Cluster, String> {
 fn write(dir: &Path, cluster: &Cluster) -> Result<(), String> {
     let (path, staged) = (dir.join("cluster.json"), dir.join("cluster.json.new"));
     let text = serde_json::to_string_pretty(cluster).expect("plain data");
-    fs::write(&staged, text).and_then(|()| fs::rename(&staged, &path)).map_err(|error| format!("{}: {error}", path.display()))
+    fs::write(&staged, text)
+        .and_then(|()| fs::rename(&staged, &path))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn plan(dir: &Path, size: Size) -> Result<Cluster, String> {
@@ -289,7 +316,13 @@ fn welcome(dir: &Path, cluster: &Cluster) {
     say(&format!("the cluster serves; {}", dir.join("cluster.json").display()));
     for node in cluster.nodes.iter().filter(|node| node.role == Role::Frontend) {
         let addr = |addr: Option<SocketAddr>| addr.map(|addr| addr.to_string()).unwrap_or_default();
-        say(&format!("{}: HTTP http://{}  MySQL {}  PostgreSQL {}", node.name, node.http, addr(node.mysql), addr(node.postgres)));
+        say(&format!(
+            "{}: HTTP http://{}  MySQL {}  PostgreSQL {}",
+            node.name,
+            node.http,
+            addr(node.mysql),
+            addr(node.postgres)
+        ));
     }
     if let Some(node) = cluster.nodes.iter().find(|node| node.role == Role::Frontend) {
         say(&format!("write:  curl -i 'http://{}/write?db=public' --data-binary 'cpu,host=a usage=0.64'", node.http));

@@ -26,8 +26,18 @@ pub(crate) fn command(folder: &Path, client: SocketAddr, peer: SocketAddr) -> Co
         .args(["--name", "rig", "--log-level", "warn"])
         .arg("--data-dir")
         .arg(folder)
-        .args(["--listen-client-urls", &format!("http://{client}"), "--advertise-client-urls", &format!("http://{client}")])
-        .args(["--listen-peer-urls", &format!("http://{peer}"), "--initial-advertise-peer-urls", &format!("http://{peer}")])
+        .args([
+            "--listen-client-urls",
+            &format!("http://{client}"),
+            "--advertise-client-urls",
+            &format!("http://{client}"),
+        ])
+        .args([
+            "--listen-peer-urls",
+            &format!("http://{peer}"),
+            "--initial-advertise-peer-urls",
+            &format!("http://{peer}"),
+        ])
         .args(["--initial-cluster", &format!("rig=http://{peer}")]);
     command
 }

@@ -5,4 +5,5 @@ pub mod etcd;
 pub mod http;
 pub mod ports;
 pub mod process;
+pub mod program;
 pub mod s3;

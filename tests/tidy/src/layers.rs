@@ -8,7 +8,7 @@ use crate::toml::{Tables, Value, parse};
 use crate::tree::{Source, relative};
 
 /// The packages: name and folder from the top.
-pub(crate) const PACKAGES: [(&str, &str); 11] = [
+pub(crate) const PACKAGES: [(&str, &str); 12] = [
     ("varve-model", "common/model"),
     ("varve-service", "common/service"),
     ("varve-query", "common/query"),

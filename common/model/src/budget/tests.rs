@@ -12,3 +12,19 @@ fn a_full_parent_refuses_and_nothing_leaks() {
     assert!(b.charge(81).is_err());
     assert_eq!(root.bytes(), 0);
 }
+
+#[test]
+fn a_charge_that_follows_may_pass_the_limit_and_fills_the_account() {
+    let root = Account::root("root", 100);
+    let (a, b) = (root.child("a", 200), root.child("b", 200));
+    let mut held = a.empty();
+    held.set(10);
+    assert!(!a.is_full());
+    held.set(130);
+    assert_eq!((a.bytes(), root.bytes()), (130, 130));
+    assert!(a.is_full() && b.is_full() && b.charge(1).is_err());
+    held.set(20);
+    assert_eq!((a.bytes(), root.bytes()), (20, 20));
+    drop(held);
+    assert_eq!((a.bytes(), root.bytes()), (0, 0));
+}

@@ -1,7 +1,6 @@
 //! Who a process is and whether it serves: `/status`, `/health` and `/metrics` of every role.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -49,6 +48,27 @@ impl Node {
     }
 }
 
+/// A question that is asked again for every answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Check(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Check {
+    /// Asks `holds`, which does not block.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Check({})", self.holds())
+    }
+}
+
 /// What a role without clients shows.
 #[derive(Clone, Debug)]
 pub struct StatusPage {
@@ -57,9 +77,9 @@ pub struct StatusPage {
     /// Shown at `/metrics`.
     pub metrics: Metrics,
     /// Whether it serves: `/health` answers 200.
-    pub ready: Arc<AtomicBool>,
+    pub ready: Check,
     /// Whether it leads, for roles that elect a leader.
-    pub leader: Option<Arc<AtomicBool>>,
+    pub leader: Option<Check>,
     /// For the uptime.
     pub clock: SharedClock,
 }
@@ -90,7 +110,7 @@ impl StatusPage {
 }
 
 async fn health(State(shown): State<Arc<Shown>>) -> Response {
-    if shown.page.ready.load(Ordering::Relaxed) {
+    if shown.page.ready.holds() {
         (StatusCode::OK, "ready\n").into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
@@ -100,8 +120,8 @@ async fn health(State(shown): State<Arc<Shown>>) -> Response {
 async fn status(State(shown): State<Arc<Shown>>) -> Response {
     let Shown { page, started } = &*shown;
     let uptime = page.clock.boot().saturating_sub(*started);
-    let leader = page.leader.as_ref().map(|leader| leader.load(Ordering::Relaxed));
-    let body = page.node.status(uptime, page.ready.load(Ordering::Relaxed), leader);
+    let leader = page.leader.as_ref().map(Check::holds);
+    let body = page.node.status(uptime, page.ready.holds(), leader);
     ([(CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 

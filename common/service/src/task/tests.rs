@@ -54,3 +54,26 @@ async fn a_child_ends_with_its_parent_and_can_end_before() {
     late.await.expect_err("and so was the other child's");
     assert!(second.token().is_cancelled());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_set_runs_nothing_while_time_goes_on() {
+    let tasks = TaskSet::new(Blocking::Inline);
+    let child = tasks.child();
+    let clock = crate::clock::ManualClock::new(1, 0);
+    let sleep = |millis| crate::clock::Clock::sleep(&clock, std::time::Duration::from_millis(millis));
+    let (own, childs) = (tasks.spawn("own", sleep(10)), child.spawn("child's", sleep(10)));
+    tasks.pause();
+    sleep(1000).await;
+    assert!(!own.is_finished() && !childs.is_finished(), "their time has come and they do not run");
+    let late = child.spawn("late", async {});
+    sleep(1000).await;
+    assert!(!late.is_finished(), "what starts in a pause waits too");
+    tasks.resume();
+    for task in [own, childs, late] {
+        task.await.expect("it goes on");
+    }
+    tasks.pause();
+    let stuck = tasks.spawn("stuck", async {});
+    tasks.kill();
+    assert!(stuck.await.expect_err("killed").is_cancelled(), "a pause does not save from a kill");
+}

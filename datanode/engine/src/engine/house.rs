@@ -58,7 +58,8 @@ async fn flush_due(inner: &Inner) {
     };
     // Nothing is left to flush of these, but their manifests still name logs of sessions that are gone.
     let inherited = |region: &&Arc<Region>| {
-        wal.inherited.contains(&region.id()) && loads.iter().any(|load| load.region == region.id() && load.age.is_none())
+        wal.inherited.contains(&region.id())
+            && loads.iter().any(|load| load.region == region.id() && load.age.is_none())
     };
     for region in regions.iter().filter(inherited) {
         report(region, "let go of earlier sessions", region.flush().await);

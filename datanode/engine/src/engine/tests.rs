@@ -714,3 +714,28 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
         assert_eq!((missing, distinct), (0, rows.len()), "killed at {point}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn new_series_are_refused_while_the_indexes_are_full_and_known_ones_go_on() {
+    let mut machine = Machine::new();
+    machine.options.index_percent = 1;
+    let process = machine.start().await;
+    let host = |number: usize| format!("{number:04}{}", "x".repeat(2000));
+    let mut known = 0;
+    let error = loop {
+        match process.write(&[(&host(known), NOW, 1)]).await {
+            Ok(_) => known += 1,
+            Err(error) => break error,
+        }
+        assert!(known < 2000, "64 MiB / 100 hold no 2,000 keys of 2,000 bytes");
+    };
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!(known > 10 && error.to_string().contains("series indexes"), "{known}: {error}");
+    process.write(&[(&host(0), NOW, 2)]).await.unwrap();
+    machine.kill(process);
+
+    let process = machine.start().await;
+    assert_eq!(process.rows().await.len(), known);
+    process.write(&[(&host(0), NOW, 3)]).await.unwrap();
+    assert_eq!(process.write(&[(&host(known), NOW, 1)]).await.unwrap_err().kind(), ErrorKind::Busy);
+}

@@ -32,18 +32,37 @@ async fn read_once(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
     let after = head.as_ref().map(|(state, _)| ctx.paths.manifest(state.version));
     for path in list(ctx, &ctx.paths.manifests(), after).await? {
         let Some(version) = number_of(&path) else { continue };
-        let body = get(ctx, &path).await?;
-        let record: Record = framed::decode(MANIFEST, &body)?;
-        if record.version != version || record.region != ctx.region {
-            return Err(Error::corrupt(format!("{path} holds another version or region")));
-        }
-        let hash = hash_of(&body);
-        head = Some(match head {
-            None => (ManifestState::create(&record)?, hash),
-            Some((state, before)) => (state.apply(&record, before)?, hash),
-        });
+        head = Some(follow(ctx, &path, version, head).await?);
     }
     Ok(head)
+}
+
+/// The state and hash after the version in this object. Errors: `Corrupt`, `NotFound`, `Unavailable`.
+pub(super) async fn follow(
+    ctx: &FileContext,
+    path: &Path,
+    version: u64,
+    head: Option<(ManifestState, Hash)>,
+) -> Result<(ManifestState, Hash)> {
+    let body = get(ctx, path).await?;
+    let record: Record = framed::decode(MANIFEST, &body)?;
+    if record.version != version || record.region != ctx.region {
+        return Err(Error::corrupt(format!("{path} holds another version or region")));
+    }
+    let state = match head {
+        None => ManifestState::create(&record)?,
+        Some((state, before)) => state.apply(&record, before)?,
+    };
+    Ok((state, hash_of(&body)))
+}
+
+/// A checkpoint's state and hash. Errors: `Corrupt`, `NotFound`, `Unavailable`.
+pub(super) async fn checkpoint(ctx: &FileContext, path: &Path) -> Result<(ManifestState, Hash)> {
+    let checkpoint: Checkpoint = framed::decode(CHECKPOINT, &get(ctx, path).await?)?;
+    if number_of(path) != Some(checkpoint.state.version) {
+        return Err(Error::corrupt(format!("{path} holds another version than its name says")));
+    }
+    Ok((checkpoint.state, checkpoint.hash))
 }
 
 /// The newest checkpoint that can be read: a damaged one is passed over, since versions are the authority.
@@ -51,13 +70,11 @@ async fn newest_checkpoint(ctx: &FileContext) -> Result<Option<(ManifestState, H
     let mut paths = list(ctx, &ctx.paths.checkpoints(), None).await?;
     paths.sort_unstable();
     for path in paths.iter().rev() {
-        let body = get(ctx, path).await?;
-        match framed::decode::<Checkpoint>(CHECKPOINT, &body) {
-            Ok(checkpoint) if number_of(path) == Some(checkpoint.state.version) => {
-                return Ok(Some((checkpoint.state, checkpoint.hash)));
+        match checkpoint(ctx, path).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%path, %error, "a manifest checkpoint is damaged");
             }
-            Ok(_) => tracing::error!(%path, "a manifest checkpoint has another version than its name"),
-            Err(error) => tracing::error!(%path, %error, "a manifest checkpoint is damaged"),
+            other => return other.map(Some),
         }
     }
     Ok(None)

@@ -1,6 +1,6 @@
 //! What the versions of a manifest add up to. Pure: the same records give the same state everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use varve_model::id::{ColumnId, NodeEpoch, RegionEpoch, RegionId, Sequence, SeriesId};
@@ -10,7 +10,7 @@ use varve_model::{Error, Result};
 
 use super::record::{Claim, Create, Edit, Hash, Kind, Record, TokenEntry};
 use crate::index::meta::IndexSegmentMeta;
-use crate::sst::meta::{FileMeta, FileName, Tombstone};
+use crate::sst::meta::{FileMeta, Tombstone};
 use crate::wal::Source;
 
 /// A region's content at one version.
@@ -73,12 +73,6 @@ pub fn follows(state: &ManifestState, head_hash: Hash, record: &Record) -> Resul
         None => Ok(()),
         Some((_, why)) => Err(format!("manifest version {} of region {}: {why}", record.version, record.region)),
     }
-}
-
-/// Invariant I9: files that the state names and `exists` does not know.
-pub fn missing_files(state: &ManifestState, exists: &BTreeSet<FileName>) -> Vec<FileName> {
-    let data = state.files.iter().map(|file| file.name);
-    data.chain(state.index.iter().map(|segment| segment.name)).filter(|name| !exists.contains(name)).collect()
 }
 
 impl ManifestState {

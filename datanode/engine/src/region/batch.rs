@@ -1,6 +1,7 @@
 //! Turns batches into the block that is logged and held: ids, sequence, one set of fields.
 
 use varve_model::batch::{FieldColumn, RegionBatch, Vector};
+use varve_model::budget::Account;
 use varve_model::id::{RegionEpoch, RegionId, Sequence, SeriesId};
 use varve_model::schema::{ColumnRole, Schema};
 use varve_model::series::SeriesKeys;
@@ -30,6 +31,19 @@ pub(super) fn check_schema(batch: &RegionBatch, schema: &Schema) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses new series while the indexes have no room for them. Errors: `Busy`.
+pub(super) fn check_series(batch: &RegionBatch, index: &SeriesIndex, account: &Account) -> Result<()> {
+    if !account.is_full() || batch.keys.iter().all(|key| index.get(key).is_some()) {
+        return Ok(());
+    }
+    Err(Error::busy(format!(
+        "new series are refused: memory account '{}' is full with {} of {} bytes",
+        account.name(),
+        account.bytes(),
+        account.bytes_max()
+    )))
 }
 
 /// The single writer's counters.

@@ -29,6 +29,7 @@ pub(crate) struct Opening {
     pub(crate) session: NodeEpoch,
     pub(crate) wal: Arc<dyn Wal>,
     pub(crate) memory: Account,
+    pub(crate) indexes: Account,
     pub(crate) options: EngineOptions,
 }
 
@@ -65,6 +66,8 @@ pub(crate) async fn open(ctx: FileContext, opening: Opening, table: Arc<TableInf
         index,
         wal: opening.wal,
         memory: opening.memory,
+        index_charge: Mutex::new(opening.indexes.empty()),
+        indexes: opening.indexes,
         permit: Mutex::new(None),
         fenced: AtomicBool::new(false),
         tokens: Mutex::new(tokens),
@@ -79,6 +82,7 @@ pub(crate) async fn open(ctx: FileContext, opening: Opening, table: Arc<TableInf
         ctx,
     });
     replay(&shared).await.context(doing)?;
+    shared.charge_index();
     failpoint!("region.open.after");
     Ok(Region::new(shared))
 }

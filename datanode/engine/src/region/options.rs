@@ -22,6 +22,8 @@ pub struct EngineOptions {
     /// Share that flush, compaction and scans may take, in percent; above that of memtables, or a full memtable
     /// could never be flushed.
     pub background_percent: u64,
+    /// Share that series indexes may take, in percent; above it new series are refused.
+    pub index_percent: u64,
     /// Versions between two manifest checkpoints.
     pub checkpoint_every: u64,
     /// Writes that may wait for a region's writer.
@@ -42,8 +44,9 @@ impl Default for EngineOptions {
             wal: LocalOptions::default(),
             object: ObjectOptions::default(),
             flush: FlushPolicy::default(),
-            memtable_percent: 45,
-            background_percent: 50,
+            memtable_percent: 35,
+            background_percent: 40,
+            index_percent: 25,
             checkpoint_every: crate::manifest::CHECKPOINT_EVERY,
             region_queue_max: 256,
             tick: Duration::from_millis(500),

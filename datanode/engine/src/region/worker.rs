@@ -13,7 +13,7 @@ use varve_model::time::TimeRange;
 use varve_model::{Error, ErrorKind, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
-use super::batch::{self, Counters, Place, advance, check_schema};
+use super::batch::{self, Counters, Place, advance, check_schema, check_series};
 use super::tokens::Known;
 use super::{Ack, Shared, Unflushed};
 use crate::format::block::{self, Block, BlockBody};
@@ -161,7 +161,8 @@ impl Worker {
 
     /// Checks one insert and adds it to the group, or answers it.
     fn admit(&mut self, (batch, charge, reply): (RegionBatch, Charge, Reply), group: &mut Group) {
-        let checked = check_schema(&batch, &self.shared.version.view().table.schema);
+        let checked = check_schema(&batch, &self.shared.version.view().table.schema)
+            .and_then(|()| check_series(&batch, &self.shared.index, &self.shared.indexes));
         let known = checked.and_then(|()| {
             if batch.tokens.is_empty() {
                 return Ok(Known::Fresh);
@@ -209,6 +210,9 @@ impl Worker {
         let place = Place { region: self.shared.region(), epoch: self.shared.epoch() };
         let block = batch::sequence(group.batches, &self.shared.index, &mut self.counters, place);
         timer.finish(group.rows, 0);
+        if !block.new_series.is_empty() {
+            self.shared.charge_index();
+        }
         let charge = group.charge.expect("a group with batches has their charge");
         self.log(block, group.waiters, charge).await;
     }

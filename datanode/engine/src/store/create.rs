@@ -93,12 +93,7 @@ where
 }
 
 /// As [`with_retry`], for a read of about so many bytes.
-pub async fn with_retry_of<T, F>(
-    clock: &SharedClock,
-    path: &Path,
-    bytes: u64,
-    mut read: impl FnMut() -> F,
-) -> Result<T>
+pub async fn with_retry_of<T, F>(clock: &SharedClock, path: &Path, bytes: u64, mut read: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = object_store::Result<T>>,
 {

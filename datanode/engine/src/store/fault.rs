@@ -171,9 +171,10 @@ impl ObjectStore for FaultStore {
                 self.put_later(location, payload, options);
                 Err(fault("timeout; the effect comes later"))
             }
-            Fate::Conflict => {
-                Err(StoreError::AlreadyExists { path: location.to_string(), source: "conflict; nothing was written".into() })
-            }
+            Fate::Conflict => Err(StoreError::AlreadyExists {
+                path: location.to_string(),
+                source: "conflict; nothing was written".into(),
+            }),
         }
     }
 

@@ -1,9 +1,10 @@
 //! `DatanodeApi` over gRPC, serving side.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::Stream;
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -17,19 +18,21 @@ use crate::grpc::{MESSAGE_BYTES_MAX, Services};
 use crate::status::to_status;
 use crate::wire;
 
-/// The datanode may come later than the server.
+/// A datanode that may come later than the server, and be followed by its next session.
+pub(crate) type Slot = Arc<RwLock<Option<Arc<dyn DatanodeApi>>>>;
+
 #[derive(Debug)]
-struct Adapter(Arc<OnceLock<Arc<dyn DatanodeApi>>>);
+struct Adapter(Slot);
 
 impl Adapter {
     /// Errors: `Unavailable` before the datanode is there.
-    fn api(&self) -> Result<&Arc<dyn DatanodeApi>> {
-        self.0.get().ok_or_else(|| Error::unavailable("the datanode is starting"))
+    fn api(&self) -> Result<Arc<dyn DatanodeApi>> {
+        self.0.read().clone().ok_or_else(|| Error::unavailable("the datanode is starting"))
     }
 }
 
 /// Routes to a datanode that is there when it is set.
-pub(crate) fn late_routes(api: Arc<OnceLock<Arc<dyn DatanodeApi>>>) -> Routes {
+pub(crate) fn late_routes(api: Slot) -> Routes {
     let service = wire::datanode_server::DatanodeServer::new(Adapter(api))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -39,7 +42,7 @@ pub(crate) fn late_routes(api: Arc<OnceLock<Arc<dyn DatanodeApi>>>) -> Routes {
 /// Serves a datanode until `stop`. Errors: `Internal`.
 pub async fn serve_datanode(api: Arc<dyn DatanodeApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
     let services = Services::default();
-    services.add_datanode(api);
+    services.set_datanode(Some(api));
     services.serve(listener, stop).await
 }
 

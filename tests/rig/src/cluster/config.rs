@@ -10,9 +10,7 @@ use crate::s3::BUCKET;
 /// The text of `varve.toml`.
 pub(super) fn of(node: &Node, all: &[Node], folder: &Path) -> String {
     let with_role = |role: Role| all.iter().filter(move |node| node.role == role);
-    let quoted = |addrs: Vec<SocketAddr>| {
-        addrs.iter().map(|addr| format!("\"{addr}\"")).collect::<Vec<_>>().join(", ")
-    };
+    let quoted = |addrs: Vec<SocketAddr>| addrs.iter().map(|addr| format!("\"{addr}\"")).collect::<Vec<_>>().join(", ");
     let metasrvs = quoted(with_role(Role::Metasrv).filter_map(|node| node.grpc).collect());
     let mut text = format!("[{}]\nhttp_addr = \"{}\"\n", node.role.name(), node.http);
     let mut line = |key: &str, value: String| writeln!(text, "{key} = {value}").expect("a string takes everything");
@@ -31,13 +29,14 @@ pub(super) fn of(node: &Node, all: &[Node], folder: &Path) -> String {
         }
         Role::Datanode => {
             let number = node.name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
-            line("node_id", (number + 1).to_string());
+            line("node_id", number.to_string());
             line("metasrv_addrs", format!("[{metasrvs}]"));
             line("data_dir", format!("{:?}", folder.join("data")));
             let s3 = with_role(Role::S3).map(|node| node.http).next();
             let endpoint = s3.map(|addr| format!("http://{addr}")).unwrap_or_default();
             text.push_str("\n[datanode.s3]\n");
-            let mut line = |key: &str, value: &str| writeln!(text, "{key} = \"{value}\"").expect("a string takes everything");
+            let mut line =
+                |key: &str, value: &str| writeln!(text, "{key} = \"{value}\"").expect("a string takes everything");
             line("endpoint", &endpoint);
             line("bucket", BUCKET);
             line("region", "us-east-1");

@@ -92,10 +92,7 @@ async fn a_folder_keeps_objects_over_a_restart() {
     let server = Server::start(any, Objects::in_folder(folder.path()).unwrap()).await.unwrap();
     let store = client(&server);
     assert_eq!(read(&store, "r/ab/00.wal").await.unwrap(), "first");
-    assert!(matches!(
-        create(&store, "r/ab/00.wal", "second").await,
-        Err(object_store::Error::AlreadyExists { .. })
-    ));
+    assert!(matches!(create(&store, "r/ab/00.wal", "second").await, Err(object_store::Error::AlreadyExists { .. })));
     assert_eq!(store.get_range(&Path::from("r/ab/00.wal"), 1..3).await.unwrap(), "ir");
     store.delete(&Path::from("r/ab/00.wal")).await.unwrap();
     assert!(matches!(read(&store, "r/ab/00.wal").await, Err(object_store::Error::NotFound { .. })));

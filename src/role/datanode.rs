@@ -1,0 +1,161 @@
+//! `varve datanode`: sessions one after another, on a bucket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use varve_datanode::{Datanode, DatanodeSetup, Storage};
+use varve_model::id::NodeId;
+use varve_model::{Error, ErrorKind, Result};
+use varve_proto::grpc::Services;
+use varve_proto::metasrv::MetasrvApi;
+use varve_service::clock::{SharedClock, SystemClock};
+use varve_service::net::bind;
+use varve_service::net::status::{Check, Node, StatusPage};
+use varve_service::task::{Blocking, TaskSet};
+use varve_service::telemetry::metrics::Metrics;
+
+use super::{RETRY_PAUSE, members, say, serve_grpc, stop_requested};
+use crate::config::Config;
+use crate::memory::Memory;
+use crate::version::{COMMIT, VERSION};
+
+/// Runs a datanode until the signal.
+///
+/// Errors: bad settings; an address is taken; a bucket that must not be used; damage; another cluster.
+pub async fn run(config: Config) -> Result<()> {
+    let tasks = TaskSet::new(Blocking::Threads);
+    let (http_listener, http) = bind("HTTP", config.datanode.http_addr).await?;
+    let (grpc_listener, grpc) = bind("gRPC", config.datanode.grpc_addr).await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let process = Process {
+        metasrv: members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?,
+        storage: Storage::open(&config.datanode, &clock, &tasks).await?,
+        config,
+        grpc,
+        clock,
+        tasks,
+        memory: Memory::measure(),
+        services: Services::default(),
+        ready: Arc::default(),
+        current: Mutex::default(),
+    };
+    process.serve_status(http_listener);
+    let stop = process.tasks.token().clone();
+    process.tasks.spawn("gRPC", serve_grpc(process.services.clone(), grpc_listener, stop));
+    say(&format!("varve {VERSION} datanode: gRPC {grpc}, status http://{http}/status"));
+    let stopping = stop_requested();
+    tokio::pin!(stopping);
+    loop {
+        let ended = tokio::select! {
+            ended = process.session() => ended?,
+            signal = &mut stopping => {
+                tracing::info!(signal = signal?, "stopping");
+                process.stop().await;
+                return Ok(());
+            }
+        };
+        tracing::warn!(why = ended, "the session is over; beginning another");
+    }
+}
+
+/// What outlives a session.
+struct Process {
+    config: Config,
+    grpc: SocketAddr,
+    metasrv: Arc<dyn MetasrvApi>,
+    storage: Storage,
+    clock: SharedClock,
+    tasks: TaskSet,
+    memory: Memory,
+    services: Services,
+    ready: Arc<AtomicBool>,
+    current: Mutex<Option<Session>>,
+}
+
+/// A session that runs.
+struct Session {
+    datanode: Arc<Datanode>,
+    tasks: TaskSet,
+}
+
+impl Process {
+    fn serve_status(&self, listener: tokio::net::TcpListener) {
+        let ready = Arc::clone(&self.ready);
+        let page = StatusPage {
+            node: Node {
+                name: format!("datanode-{}", self.config.datanode.node_id),
+                role: "datanode",
+                version: VERSION,
+                commit: COMMIT,
+            },
+            metrics: Metrics::default(),
+            ready: Check::new(move || ready.load(Ordering::Relaxed)),
+            leader: None,
+            clock: self.clock.clone(),
+        };
+        page.serve(listener, &self.tasks);
+    }
+
+    /// One session from its beginning until others end it; returns why. Dropped at a stop.
+    /// Errors: what no second try can mend.
+    async fn session(&self) -> Result<String> {
+        let tasks = self.tasks.child();
+        let setup = DatanodeSetup {
+            config: self.config.datanode.clone(),
+            node: NodeId(self.config.datanode.node_id),
+            address: self.grpc.to_string(),
+            metasrv: Arc::clone(&self.metasrv),
+            storage: self.storage.clone(),
+            clock: self.clock.clone(),
+            tasks: tasks.clone(),
+            memory: self.memory.memtables.clone(),
+            queries: self.memory.queries.clone(),
+        };
+        let datanode = match varve_datanode::start(setup).await {
+            Ok(datanode) => datanode,
+            Err(error) if may_succeed_later(&error) => {
+                tasks.kill();
+                self.clock.sleep(RETRY_PAUSE).await;
+                return Ok(format!("it could not begin: {error}"));
+            }
+            Err(error) => return Err(error),
+        };
+        *self.current.lock() = Some(Session { datanode: Arc::clone(&datanode), tasks });
+        self.services.set_datanode(Some(datanode.clone()));
+        let ended = datanode.ended();
+        tokio::pin!(ended);
+        let why = tokio::select! {
+            why = &mut ended => why,
+            serves = datanode.ready() => {
+                self.ready.store(serves.is_ok(), Ordering::Relaxed);
+                ended.await
+            }
+        };
+        self.ready.store(false, Ordering::Relaxed);
+        self.services.set_datanode(None);
+        if let Some(session) = self.current.lock().take() {
+            session.tasks.kill();
+        }
+        Ok(why)
+    }
+
+    /// Gives the regions back, so that nobody has to wait for the lease, and ends.
+    async fn stop(self) {
+        self.ready.store(false, Ordering::Relaxed);
+        let session = self.current.lock().take();
+        if let Some(Session { datanode, tasks }) = session {
+            if let Err(error) = datanode.stop().await {
+                tracing::error!(%error, "the datanode did not stop cleanly; its log is replayed by the next owners");
+            }
+            tasks.stop().await;
+        }
+        self.tasks.stop().await;
+    }
+}
+
+/// Whether beginning a session may succeed when it is tried again.
+fn may_succeed_later(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy | ErrorKind::Timeout | ErrorKind::Fenced)
+}
