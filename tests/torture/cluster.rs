@@ -11,7 +11,7 @@ use varve_rig::cluster::{self, Cluster, Node, Role, Size};
 use varve_rig::http::Client;
 use varve_rig::process::binary;
 
-use crate::rows::{Fate, body, judge};
+use crate::rows::{Fate, Regions, body, judge};
 
 const WRITERS: u64 = 4;
 const SIZE: Size = Size { datanodes: 3, frontends: 2, metasrvs: 3 };
@@ -192,7 +192,7 @@ impl Rig<'_> {
                 csv = sql(&now, frontend, "SELECT writer, \"at\", v FROM torture")?;
                 Ok(())
             })?;
-            rows = judge(&csv, &self.fates.lock().expect("no writer panics"))?;
+            rows = judge(&csv, &self.fates.lock().expect("no writer panics"), Regions::Several)?;
         }
         Ok(rows)
     }

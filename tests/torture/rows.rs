@@ -9,9 +9,20 @@ pub(crate) enum Fate {
     Acked,
     /// Refused for good: must not be there.
     Refused,
-    /// No answer: may be there, as a whole.
+    /// No answer: may be there, whole parts per region.
     Unknown,
 }
+
+/// Into how many regions a batch may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Regions {
+    One,
+    /// Then each series is in one of them.
+    Several,
+}
+
+/// Series of a writer: rows take turns.
+const SERIES: u64 = 7;
 
 /// Rows of a batch.
 pub(crate) const BATCH_ROWS: u64 = 50;
@@ -29,13 +40,13 @@ pub(crate) fn body(writer: u64, batch: u64) -> String {
     for at in batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS {
         // Three hours apart now and then, so that several time buckets fill.
         let ts = at * 1_000_000_000 + (at % 4) * 3 * 3600 * 1_000_000_000;
-        text.push_str(&format!("torture,writer=w{writer},k=k{} at={at}i,v={}i {ts}\n", at % 7, value(writer, at)));
+        text.push_str(&format!("torture,writer=w{writer},k=k{} at={at}i,v={}i {ts}\n", at % SERIES, value(writer, at)));
     }
     text
 }
 
 /// Compares the CSV of `SELECT writer, at, v` with what the clients know.
-pub(crate) fn judge(csv: &str, fates: &BTreeMap<(u64, u64), Fate>) -> Result<u64, String> {
+pub(crate) fn judge(csv: &str, fates: &BTreeMap<(u64, u64), Fate>, regions: Regions) -> Result<u64, String> {
     let mut seen: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     for line in csv.lines().filter(|line| !line.is_empty()) {
         let mut cells = line.split(',');
@@ -51,19 +62,22 @@ pub(crate) fn judge(csv: &str, fates: &BTreeMap<(u64, u64), Fate>) -> Result<u64
     if let Some((row, times)) = seen.iter().find(|(_, times)| **times > 1) {
         return Err(format!("row {row:?} is there {times} times"));
     }
+    let parts = if regions == Regions::One { 1 } else { SERIES };
     for (&(writer, batch), &fate) in fates {
-        let rows =
-            (batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS).filter(|&at| seen.contains_key(&(writer, at))).count();
-        let whole = rows as u64 == BATCH_ROWS;
-        let fits = match fate {
-            Fate::Acked => whole,
-            Fate::Refused => rows == 0,
-            Fate::Unknown => whole || rows == 0,
-        };
-        if !fits {
-            return Err(format!(
-                "batch {batch} of writer {writer} is {fate:?} and {rows} of {BATCH_ROWS} rows are there"
-            ));
+        for part in 0..parts {
+            let rows = (batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS).filter(|at| at % parts == part);
+            let (all, there) =
+                rows.fold((0, 0), |(all, there), at| (all + 1, there + u64::from(seen.contains_key(&(writer, at)))));
+            let fits = match fate {
+                Fate::Acked => there == all,
+                Fate::Refused => there == 0,
+                Fate::Unknown => there == all || there == 0,
+            };
+            if !fits {
+                return Err(format!(
+                    "batch {batch} of writer {writer} is {fate:?} and {there} of {all} rows are there"
+                ));
+            }
         }
     }
     Ok(seen.len() as u64)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use varve_rig::http::Client;
 use varve_rig::process::{Server, binary};
 
-use crate::rows::{Fate, body, judge};
+use crate::rows::{Fate, Regions, body, judge};
 
 const WRITERS: u64 = 4;
 
@@ -71,8 +71,8 @@ pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, Strin
         }
         let mut server = Server::start(&varve, folder, &TINY)?;
         let csv = server.client()?.sql_as("csv", "SELECT writer, \"at\", v FROM torture")?;
-        rows =
-            judge(&csv, &fates.lock().expect("no writer panics")).map_err(|error| format!("round {round}: {error}"))?;
+        let judged = judge(&csv, &fates.lock().expect("no writer panics"), Regions::One);
+        rows = judged.map_err(|error| format!("round {round}: {error}"))?;
         server.kill();
     }
     // Without the feature the points do nothing; with it, one that is never reached is a blind spot.

@@ -1,0 +1,148 @@
+//! Metasrv and datanodes as a process of another machine sees them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use varve_datanode::Datanode;
+use varve_metasrv::Member;
+use varve_model::Result;
+use varve_model::id::{NodeEpoch, RegionEpoch, RegionId, TableId};
+use varve_proto::call::Call;
+use varve_proto::datanode::{
+    DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteReply, WriteRequest,
+};
+use varve_proto::metasrv::{
+    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session,
+};
+use varve_service::task::TaskSet;
+
+use super::ledger::Ledger;
+use super::network::{Link, Slot, broken_end, broken_result};
+
+/// One member of metasrv.
+#[derive(Debug)]
+pub(crate) struct RemoteMetasrv {
+    pub(crate) link: Link,
+    /// Of the caller: what it streams is sent by them.
+    pub(crate) tasks: TaskSet,
+    pub(crate) slot: Slot<Member>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+#[async_trait]
+impl MetasrvApi for RemoteMetasrv {
+    async fn register(&self, call: &Call, registration: Registration) -> Result<Session> {
+        let ledger = Arc::clone(&self.ledger);
+        let work = |running: super::network::Running<Member>, call: Call| -> futures::future::BoxFuture<'static, _> {
+            Box::pin(async move {
+                let session = running.service.register(&call, registration).await?;
+                ledger.registered(session.epoch);
+                Ok(session)
+            })
+        };
+        self.link.call(call, &self.slot, work).await
+    }
+
+    async fn heartbeat(
+        &self,
+        call: &Call,
+        session: NodeEpoch,
+        beats: Messages<Beat>,
+    ) -> Result<Messages<Result<BeatReply>>> {
+        let beats = self.link.stream(&self.tasks, beats, broken_end);
+        let back = self.link.back();
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move {
+                    let replies = running.service.heartbeat(&call, session, beats).await?;
+                    Ok(back.stream(&running.tasks, replies, broken_result))
+                })
+            })
+            .await
+    }
+
+    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
+        let back = self.link.back();
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move {
+                    let news = running.service.watch(&call).await?;
+                    Ok(back.stream(&running.tasks, news, broken_result))
+                })
+            })
+            .await
+    }
+
+    async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome> {
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move { running.service.execute(&call, procedure).await })
+            })
+            .await
+    }
+
+    async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>> {
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move { running.service.region_statistics(&call, table).await })
+            })
+            .await
+    }
+}
+
+/// One datanode.
+#[derive(Debug)]
+pub(crate) struct RemoteDatanode {
+    pub(crate) link: Link,
+    pub(crate) slot: Slot<Datanode>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+fn claim_of(write: &RegionWrite) -> (RegionId, RegionEpoch) {
+    match write {
+        RegionWrite::Insert(batch) => (batch.region, batch.epoch),
+        RegionWrite::Delete(delete) => (delete.region, delete.epoch),
+    }
+}
+
+#[async_trait]
+impl DatanodeApi for RemoteDatanode {
+    async fn write(&self, call: &Call, request: WriteRequest) -> Result<WriteReply> {
+        let ledger = Arc::clone(&self.ledger);
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move {
+                    let claims = request.writes.iter().map(claim_of).collect::<Vec<_>>();
+                    let reply = running.service.write(&call, request).await?;
+                    for (claim, part) in claims.into_iter().zip(&reply.parts) {
+                        if part.is_ok() {
+                            ledger.acked(claim, running.life);
+                        }
+                    }
+                    Ok(reply)
+                })
+            })
+            .await
+    }
+
+    async fn scan(&self, call: &Call, ticket: ScanTicket) -> Result<ScanReply> {
+        let back = self.link.back();
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move {
+                    let reply = running.service.scan(&call, ticket).await?;
+                    let stream = back.stream(&running.tasks, reply.stream, broken_result);
+                    Ok(ScanReply { schema: reply.schema, stream })
+                })
+            })
+            .await
+    }
+
+    async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
+        self.link
+            .call(call, &self.slot, |running, call| {
+                Box::pin(async move { running.service.describe(&call, request).await })
+            })
+            .await
+    }
+}
