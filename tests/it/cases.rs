@@ -1,26 +1,25 @@
-//! Every case under tests/cases/sql, in four ways: in process with one region
-//! and over gRPC with three, each from memory and with a flush after every write.
+//! Every case under tests/cases/sql: in process with one region, over gRPC with
+//! three, and on a cluster, each from memory and with a flush after every write.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
 use varve::standalone::Adapter;
 
-use crate::kit::Varve;
+use crate::kit::{Door, Varve};
 
 /// Where rows are when a query runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rows {
+pub(crate) enum Rows {
     InMemory,
     InFiles,
 }
 
 /// One client of one database.
 struct Client {
-    varve: Arc<Varve>,
+    varve: Door,
     database: String,
     rows: Rows,
 }
@@ -92,14 +91,19 @@ fn case_files() -> Vec<PathBuf> {
     files
 }
 
-async fn run_all(adapter: Adapter, regions: u32, rows: Rows) {
-    let varve = Arc::new(Varve::start_with(adapter).await);
+async fn run_standalone(adapter: Adapter, regions: u32, rows: Rows) {
+    let varve = Varve::start_with(adapter).await;
+    run_all(&varve, "case", regions, rows).await;
+}
+
+/// Runs every case in a database of its own, whose name begins with `prefix`.
+pub(crate) async fn run_all(varve: &Door, prefix: &str, regions: u32, rows: Rows) {
     let mut failures = Vec::new();
     for (number, file) in case_files().iter().enumerate() {
-        let database = format!("case{number}");
+        let database = format!("{prefix}{number}");
         varve.run(&format!("CREATE DATABASE {database} WITH (regions = '{regions}')")).await;
         let mut runner =
-            Runner::new(|| async { Ok(Client { varve: Arc::clone(&varve), database: database.clone(), rows }) });
+            Runner::new(|| async { Ok(Client { varve: varve.clone(), database: database.clone(), rows }) });
         if let Err(error) = runner.run_file_async(file).await {
             failures.push(error.display(false).to_string());
         }
@@ -109,20 +113,20 @@ async fn run_all(adapter: Adapter, regions: u32, rows: Rows) {
 
 #[tokio::test]
 async fn cases_pass_in_process_from_memory() {
-    run_all(Adapter::InProcess, 1, Rows::InMemory).await;
+    run_standalone(Adapter::InProcess, 1, Rows::InMemory).await;
 }
 
 #[tokio::test]
 async fn cases_pass_in_process_from_files() {
-    run_all(Adapter::InProcess, 1, Rows::InFiles).await;
+    run_standalone(Adapter::InProcess, 1, Rows::InFiles).await;
 }
 
 #[tokio::test]
 async fn cases_pass_over_grpc_with_three_regions_from_memory() {
-    run_all(Adapter::Grpc, 3, Rows::InMemory).await;
+    run_standalone(Adapter::Grpc, 3, Rows::InMemory).await;
 }
 
 #[tokio::test]
 async fn cases_pass_over_grpc_with_three_regions_from_files() {
-    run_all(Adapter::Grpc, 3, Rows::InFiles).await;
+    run_standalone(Adapter::Grpc, 3, Rows::InFiles).await;
 }

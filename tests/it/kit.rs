@@ -1,5 +1,7 @@
 //! A varve of its own for a test.
 
+use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +12,7 @@ use varve::standalone::{Adapter, Standalone};
 /// A running standalone on a temporary folder.
 pub(crate) struct Varve {
     pub(crate) node: Standalone,
-    pub(crate) http: reqwest::Client,
+    pub(crate) door: Door,
     folder: TempDir,
 }
 
@@ -34,14 +36,14 @@ impl Varve {
     pub(crate) async fn start_with(adapter: Adapter) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let node = Standalone::start(config(folder.path()), adapter).await.expect("starts on an empty folder");
-        Self { node, http: reqwest::Client::new(), folder }
+        Self { door: Door::new(node.http), node, folder }
     }
 
     /// Stops cleanly and starts again on the same folder.
     pub(crate) async fn restart(self) -> Self {
         self.node.stop().await;
         let node = Standalone::start(config(self.folder.path()), Adapter::InProcess).await.expect("starts again");
-        Self { node, http: self.http, folder: self.folder }
+        Self { door: Door::new(node.http), node, folder: self.folder }
     }
 
     /// Stops cleanly and hands out the folder.
@@ -53,9 +55,30 @@ impl Varve {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+impl Deref for Varve {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
+}
+
+/// A server's HTTP, whoever runs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) addr: SocketAddr,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Door {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        Self { addr, http: reqwest::Client::new() }
+    }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.node.http)
+        format!("http://{}{path}", self.addr)
     }
 
     /// Writes line protocol; status and body.

@@ -3,6 +3,7 @@
 //! One binary: every test that reaches DataFusion links here, because each such link is heavy.
 
 mod cases;
+mod cluster;
 mod damage;
 mod influx;
 mod kit;

@@ -36,7 +36,7 @@ async fn duckdb_and_pyarrow_read_the_files_as_one_table() {
 #[tokio::test]
 async fn the_python_influx_packages_write_as_they_are() {
     let varve = Varve::start().await;
-    let addr = varve.node.http.to_string();
+    let addr = varve.addr.to_string();
     let v1 = "import sys\nfrom influxdb import InfluxDBClient\nh,p=sys.argv[1].split(':')\nc=InfluxDBClient(h,int(p))\nc.create_database('py')\nc.switch_database('py')\nassert c.write_points([{'measurement':'m','tags':{'host':'a'},'time':1,'fields':{'v':1.5}}])\nprint([d['name'] for d in c.get_list_database()])";
     if let Some(answer) = python("influxdb", v1, std::slice::from_ref(&addr)).await {
         assert!(answer.contains("'py'"), "{answer}");

@@ -96,6 +96,11 @@ impl Role {
 /// Starts a cluster in a folder and waits until every node serves. Errors: one runs there already; a node does not
 /// start (its log's end is in the text).
 pub fn up(dir: &Path, varve: &Path, size: Size) -> Result<(), String> {
+    up_on(dir, varve, size, None)
+}
+
+/// Like [`up`], on an S3 server that runs already. Errors: as [`up`].
+pub fn up_on(dir: &Path, varve: &Path, size: Size, s3: Option<SocketAddr>) -> Result<(), String> {
     if let Ok(running) = read(dir)
         && let Some(node) = running.nodes.iter().find(|node| is_alive(node))
     {
@@ -108,12 +113,13 @@ pub fn up(dir: &Path, varve: &Path, size: Size) -> Result<(), String> {
     }
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let dir = &fs::canonicalize(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let mut cluster = plan(dir, size)?;
+    let mut cluster = plan(dir, size, s3)?;
     let all = cluster.nodes.clone();
     let result =
         [Role::Etcd, Role::S3, Role::Metasrv, Role::Datanode, Role::Frontend].into_iter().try_for_each(|role| {
             let mut children = Vec::new();
-            for node in cluster.nodes.iter_mut().filter(|node| node.role == role) {
+            let is_ours = |node: &&mut Node| node.role == role && (role != Role::S3 || s3.is_none());
+            for node in cluster.nodes.iter_mut().filter(is_ours) {
                 say(&format!("starting {}", node.name));
                 let child = spawn(dir, varve, node, &all)?;
                 node.pid = child.id() as i32;
@@ -208,7 +214,7 @@ fn write(dir: &Path, cluster: &Cluster) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn plan(dir: &Path, size: Size) -> Result<Cluster, String> {
+fn plan(dir: &Path, size: Size, s3: Option<SocketAddr>) -> Result<Cluster, String> {
     let mut nodes = Vec::new();
     let mut add = |role: Role, number: Option<u32>| {
         let [http, grpc, mysql, postgres] = ports::free()?;
@@ -220,7 +226,7 @@ fn plan(dir: &Path, size: Size) -> Result<Cluster, String> {
             name,
             role,
             pid: 0,
-            http,
+            http: s3.filter(|_| role == Role::S3).unwrap_or(http),
             grpc: (role != Role::S3).then_some(grpc),
             mysql: (role == Role::Frontend).then_some(mysql),
             postgres: (role == Role::Frontend).then_some(postgres),

@@ -1,0 +1,187 @@
+//! A cluster of real processes on a real etcd, with a bucket whose faults the test decides.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use varve_rig::cluster::{self, Node, Role, Size};
+use varve_rig::s3::{ACCESS_KEY, Fault, Objects, Operation, Rule, SECRET_KEY, Server};
+
+use crate::cases::{Rows, run_all};
+use crate::kit::{Door, have};
+
+const VARVE: &str = env!("CARGO_BIN_EXE_varve");
+
+/// A running cluster; stopped on drop.
+struct Running {
+    dir: TempDir,
+    s3: Server,
+}
+
+impl Running {
+    /// Starts one, unless etcd is absent.
+    async fn start(size: Size) -> Option<Self> {
+        if !have("etcd", Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_ok()) {
+            return None;
+        }
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let s3 = Server::start(any, Objects::in_memory()).await.expect("a free port");
+        let running = Self { dir: tempfile::tempdir().expect("a folder"), s3 };
+        let (dir, addr) = (running.dir.path().to_owned(), running.s3.addr);
+        blocking(move || cluster::up_on(&dir, Path::new(VARVE), size, Some(addr))).await.expect("the cluster starts");
+        Some(running)
+    }
+
+    fn nodes(&self, role: Role) -> Vec<Node> {
+        let cluster = cluster::read(self.dir.path()).expect("it was written");
+        cluster.nodes.into_iter().filter(|node| node.role == role).collect()
+    }
+
+    fn door(&self, frontend: usize) -> Door {
+        Door::new(self.nodes(Role::Frontend)[frontend].http)
+    }
+
+    async fn restart(&self, node: &Node) {
+        let (dir, name) = (self.dir.path().to_owned(), node.name.clone());
+        blocking(move || cluster::start(&dir, Path::new(VARVE), &name)).await.expect("it starts again");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = cluster::down(self.dir.path());
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+fn size(datanodes: u32, frontends: u32, metasrvs: u32) -> Size {
+    Size { datanodes, frontends, metasrvs }
+}
+
+/// Asks until the rows are there; what a client would do after an error that may be retried.
+async fn eventually(door: &Door, statement: &str, expected: &str) {
+    let mut last = String::new();
+    for _ in 0..600 {
+        let (status, reply) = door.sql(statement).await;
+        last = reply["output"][0]["records"]["rows"].to_string();
+        if status == 200 && last == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{statement}: {last}, expected {expected}");
+}
+
+fn lines(from: usize, to: usize) -> String {
+    (from..to).map(|row| format!("m,host=h{} v={row} {}\n", row % 23, row + 1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_pass_on_a_cluster() {
+    let Some(running) = Running::start(size(2, 1, 1)).await else { return };
+    run_all(&running.door(0), "memory", 3, Rows::InMemory).await;
+    run_all(&running.door(0), "files", 3, Rows::InFiles).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_rows_survive_faults_of_the_bucket_and_the_death_of_every_role() {
+    let Some(running) = Running::start(size(2, 2, 1)).await else { return };
+    let (one, other) = (running.door(0), running.door(1));
+    one.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(9) TIME INDEX, v DOUBLE) WITH (regions = '4', append_mode = 'true')").await;
+    let mut acked = 0;
+    let second = Duration::from_secs(1);
+    let faults = [
+        Fault::SlowDown,
+        Fault::ErrorBefore,
+        Fault::ErrorAfter,
+        Fault::Conflict,
+        Fault::Forbidden,
+        Fault::LostReply(second),
+        Fault::LateEffect(second),
+        Fault::Stall(second),
+    ];
+    for fault in faults {
+        running.s3.rules().add(Rule { percent: 50, times: 6, ..Rule::always(Operation::Put, fault.clone()) });
+        for _ in 0..3 {
+            let (status, text) = one.write("/write?db=public", lines(acked, acked + 100)).await;
+            assert_eq!(status, 204, "{fault:?}: {text}");
+            acked += 100;
+        }
+        running.s3.rules().clear();
+    }
+    let sum = acked * (acked - 1) / 2;
+    let everything = format!("[[{acked},{sum}.0]]");
+    eventually(&other, "SELECT count(*), sum(v) FROM m", &everything).await;
+    one.run("ADMIN flush_table('m')").await;
+    let nodes = [Role::Metasrv, Role::Datanode, Role::Frontend].map(|role| running.nodes(role)).concat();
+    nodes.iter().for_each(cluster::kill);
+    for node in &nodes {
+        running.restart(node).await;
+    }
+    eventually(&running.door(0), "SELECT count(*), sum(v) FROM m", &everything).await;
+    eventually(&running.door(1), "SELECT count(*), sum(v) FROM m", &everything).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_datanodes_regions_are_served_by_others_and_shown_where_they_are() {
+    let Some(running) = Running::start(size(2, 1, 1)).await else { return };
+    let door = running.door(0);
+    door.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(9) TIME INDEX, v DOUBLE) WITH (regions = '4')")
+        .await;
+    assert_eq!(door.write("/write?db=public", lines(0, 500)).await.0, 204);
+    let peers = "SELECT peer_id, count(*) FROM information_schema.region_peers GROUP BY peer_id ORDER BY peer_id";
+    eventually(&door, peers, "[[0,2],[1,2]]").await;
+    let dead = running.nodes(Role::Datanode).remove(0);
+    cluster::kill(&dead);
+    eventually(&door, peers, "[[1,4]]").await;
+    eventually(&door, "SELECT count(*) FROM m", "[[500]]").await;
+    running.restart(&dead).await;
+    assert_eq!(door.write("/write?db=public", lines(500, 600)).await.0, 204);
+    eventually(&door, "SELECT count(*) FROM m", "[[600]]").await;
+}
+
+/// Runs a datanode until it ends by itself; what it said.
+async fn refused(s3: SocketAddr, metasrv: &str, folder: &Path) -> String {
+    let file = folder.join("varve.toml");
+    let text = format!(
+        "[datanode]\nnode_id = 7\nhttp_addr = \"127.0.0.1:0\"\ngrpc_addr = \"127.0.0.1:0\"\nmetasrv_addrs = [\"{metasrv}\"]\n\
+         [datanode.s3]\nendpoint = \"http://{s3}\"\nbucket = \"varve\"\nregion = \"us-east-1\"\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let output = blocking(move || {
+        Command::new(VARVE)
+            .args(["datanode", "--config"])
+            .arg(&file)
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .output()
+    });
+    let output = tokio::time::timeout(Duration::from_mins(1), output).await.expect("it ends").expect("it runs");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_ignores_conditions_is_refused_with_the_reason() {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let s3 = Server::start(any, Objects::in_memory()).await.expect("a free port");
+    s3.rules().add(Rule::always(Operation::Put, Fault::IgnoreConditions));
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = refused(s3.addr, "127.0.0.1:1", folder.path()).await;
+    assert!(said.contains("the object store cannot be used"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datanode_on_another_clusters_bucket_is_refused() {
+    let Some(first) = Running::start(size(1, 1, 1)).await else { return };
+    let Some(second) = Running::start(size(1, 1, 1)).await else { return };
+    let metasrv = second.nodes(Role::Metasrv)[0].grpc.expect("it serves").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = refused(first.s3.addr, &metasrv, folder.path()).await;
+    assert!(said.contains("cluster"), "{said}");
+}
