@@ -17,6 +17,15 @@ pub(crate) enum Fate {
     Unknown,
 }
 
+/// Whether operations of unknown outcome may still take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Every process that could still carry one out has ended or had the time to.
+    Yes,
+    /// A log write or a request may be on its way.
+    No,
+}
+
 /// Possible values of one key; `None` is "no row".
 #[derive(Clone, Debug, Default)]
 struct Possible {
@@ -66,7 +75,7 @@ impl History {
     }
 
     /// Judges a full strong read of the deduplicating table, made while no operation runs.
-    pub(crate) fn judge(&mut self, read: &BTreeMap<Key, Vec<i64>>) -> Result<(), String> {
+    pub(crate) fn judge(&mut self, read: &BTreeMap<Key, Vec<i64>>, settled: Settled) -> Result<(), String> {
         for (key, values) in read {
             if values.len() > 1 {
                 return Err(format!("I1: {key:?} is there {} times: {values:?}", values.len()));
@@ -80,8 +89,13 @@ impl History {
             if found != possible.last && !possible.maybe.contains(&found) {
                 return Err(format!("I1: {key:?} reads {found:?}, possible are {possible:?}"));
             }
-            // I2: what was read once stays, so the outcome is known from now on.
-            *possible = Possible { last: found, maybe: Vec::new() };
+            // I2: what was read once stays, until something later takes effect.
+            let later = match possible.maybe.iter().position(|maybe| found == *maybe) {
+                _ if settled == Settled::Yes => Vec::new(),
+                Some(at) if found != possible.last => possible.maybe.split_off(at + 1),
+                _ => std::mem::take(&mut possible.maybe),
+            };
+            *possible = Possible { last: found, maybe: later };
         }
         Ok(())
     }

@@ -5,23 +5,35 @@
 //! prints the one line that replays it.
 
 mod audit;
+mod cluster;
+mod door;
 mod fault;
 mod history;
+mod judge;
 mod node;
 mod read;
 mod run;
+mod seed;
 mod workload;
 mod world;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use run::{Outcome, run_seed};
+use parking_lot::Mutex;
+use seed::{Outcome, Plan};
 use varve_engine::fault::bug::Bug;
+
+/// A profile: runs a seed to its end.
+type Profile = fn(Plan) -> Outcome;
 
 /// Seeds of a plain `make test`.
 const SEEDS: u64 = 40;
+/// Seeds of clusters in it.
+const CLUSTER_SEEDS: u64 = 30;
 /// Simulated minutes of faults in each.
 const MINUTES: u64 = 8;
+const CLUSTER_MINUTES: u64 = 4;
 /// Within so many seeds a planted bug must be found.
 const BUG_SEEDS: u64 = 200;
 
@@ -33,72 +45,111 @@ fn number(name: &str) -> Option<u64> {
     }
 }
 
-/// Runs seeds on two threads; the outcomes in seed order.
-fn run_seeds(seeds: std::ops::Range<u64>, bug: Option<Bug>, stop_at_first: bool) -> Vec<(u64, Outcome)> {
-    let next = std::sync::atomic::AtomicU64::new(seeds.start);
-    let outcomes = std::sync::Mutex::new(Vec::new());
+/// Runs plans on two threads, until the first violation if told so; the outcomes in the order of the seeds.
+fn run_all(profile: Profile, plans: impl Iterator<Item = Plan> + Send, stop_at_first: bool) -> Vec<(u64, Outcome)> {
+    let plans = Mutex::new(plans);
+    let outcomes = Mutex::new(Vec::<(u64, Outcome)>::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let found = stop_at_first
-                        && outcomes
-                            .lock()
-                            .expect("no panic")
-                            .iter()
-                            .any(|(_, outcome): &(u64, Outcome)| outcome.violation.is_some());
-                    if seed >= seeds.end || found {
-                        return;
-                    }
-                    let outcome = run_seed(seed, MINUTES, bug);
-                    outcomes.lock().expect("no panic").push((seed, outcome));
+                    let next = plans.lock().next();
+                    let found = stop_at_first && outcomes.lock().iter().any(|(_, outcome)| outcome.violation.is_some());
+                    let Some(plan) = next.filter(|_| !found) else { return };
+                    let outcome = profile(plan);
+                    outcomes.lock().push((plan.seed, outcome));
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().expect("no panic");
+    let mut outcomes = outcomes.into_inner();
     outcomes.sort_by_key(|(seed, _)| *seed);
     outcomes
 }
 
-#[test]
-fn no_seed_loses_or_doubles_an_acknowledged_row() {
-    let seeds = number("SEEDS").unwrap_or(SEEDS);
-    let outcomes = run_seeds(0..seeds, None, false);
+/// Runs seeds that must show no violation; the faults that happened.
+fn no_violation(name: &str, profile: Profile, seeds: Range<u64>, minutes: u64) -> BTreeSet<&'static str> {
+    let count = seeds.end - seeds.start;
+    let outcomes = run_all(profile, seeds.map(|seed| Plan { seed, minutes, planted: None }), false);
     let mut happened = BTreeSet::new();
+    let mut failed = Vec::new();
     for (seed, outcome) in &outcomes {
         happened.extend(outcome.faults.keys().copied());
         if let Some(violation) = &outcome.violation {
-            panic!(
-                "{violation}\nlast events:\n{}\nreplay: VARVE_SEED={seed:#x} make sim-one",
-                outcome.last_events.join("\n")
-            );
+            eprintln!("{violation}\nlast events:\n{}", outcome.last_events.join("\n"));
+            eprintln!("replay: VARVE_SIM_PROFILE={name} VARVE_SEED={seed:#x} make sim-one");
+            failed.push((seed, violation));
         }
     }
+    assert!(failed.is_empty(), "{name}: {} of {count} seeds failed: {failed:#?}", failed.len());
     let acked: u64 = outcomes.iter().map(|(_, outcome)| outcome.acked).sum();
-    eprintln!("sim: {seeds} seeds, {acked} operations acknowledged, faults {happened:?}");
+    eprintln!("sim: {name}: {count} seeds, {acked} appends acknowledged, faults {happened:?}");
+    assert!(acked > 20 * count, "only {acked} appends were acknowledged");
+    happened
+}
+
+/// The seeds to run: `SEEDS` of them from `FIRST_SEED` on.
+fn seeds(default: u64) -> Range<u64> {
+    let first = number("FIRST_SEED").unwrap_or(0);
+    first..first + number("SEEDS").unwrap_or(default)
+}
+
+#[test]
+fn no_seed_loses_or_doubles_an_acknowledged_row() {
+    let happened = no_violation("standalone", run::run_seed, seeds(SEEDS), MINUTES);
     for fault in ["kill", "power loss", "sync error", "bucket errors"] {
         assert!(happened.contains(fault), "{fault} never happened: the harness is blind");
     }
-    assert!(acked > 100 * seeds, "only {acked} operations were acknowledged");
+}
+
+#[test]
+fn no_seed_of_a_cluster_loses_or_doubles_an_acknowledged_row() {
+    let happened = no_violation("cluster", cluster::run_seed, seeds(CLUSTER_SEEDS), CLUSTER_MINUTES);
+    assert!(happened.len() >= cluster::FAULT_KINDS, "some faults never happened: the harness is blind");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [3, 0x5eed] {
-        let (first, second) = (run_seed(seed, 2, None), run_seed(seed, 2, None));
-        assert_eq!(first.trace_hash, second.trace_hash, "seed {seed:#x} is not deterministic");
+    for profile in [run::run_seed as Profile, cluster::run_seed] {
+        for seed in [3, 0x5eed] {
+            let plan = Plan { seed, minutes: 2, planted: None };
+            let (first, second) = (profile(plan), profile(plan));
+            assert_eq!(first.trace_hash, second.trace_hash, "seed {seed:#x} is not deterministic");
+        }
     }
+}
+
+/// Asserts that some seed finds the bug.
+fn is_found(profile: Profile, bug: Bug, seeds: Range<u64>, minutes: u64) {
+    let count = seeds.end - seeds.start;
+    let outcomes = run_all(profile, seeds.map(|seed| Plan { seed, minutes, planted: Some(bug) }), true);
+    let found = outcomes.iter().find(|(_, outcome)| outcome.violation.is_some());
+    let (seed, outcome) = found.unwrap_or_else(|| panic!("{bug:?} was not found in {count} seeds"));
+    eprintln!("sim: {bug:?} found by seed {seed:#x}: {}", outcome.violation.as_deref().unwrap_or_default());
 }
 
 #[test]
 fn every_planted_bug_is_found() {
     for bug in [Bug::AckBeforeFdatasync, Bug::ReplayOffByOne, Bug::NoSyncOnOpen, Bug::TokenAckedWhilePending] {
-        let outcomes = run_seeds(0..BUG_SEEDS, Some(bug), true);
-        let found = outcomes.iter().find(|(_, outcome)| outcome.violation.is_some());
-        let (seed, outcome) = found.unwrap_or_else(|| panic!("{bug:?} was not found in {BUG_SEEDS} seeds"));
-        eprintln!("sim: {bug:?} found by seed {seed:#x}: {}", outcome.violation.as_deref().unwrap_or_default());
+        is_found(run::run_seed, bug, 0..BUG_SEEDS, MINUTES);
+    }
+}
+
+/// Looks for the bug that `VARVE_BUG` names in `SEEDS` seeds: for those who choose the seeds below.
+#[test]
+fn search() {
+    let Ok(name) = std::env::var("VARVE_BUG") else {
+        eprintln!("skipped: VARVE_BUG is not set");
+        return;
+    };
+    is_found(profile(), name.parse().expect("a bug"), seeds(BUG_SEEDS), CLUSTER_MINUTES);
+}
+
+/// The profile that `VARVE_SIM_PROFILE` names.
+fn profile() -> Profile {
+    match std::env::var("VARVE_SIM_PROFILE").as_deref() {
+        Ok("cluster") => cluster::run_seed,
+        _ => run::run_seed,
     }
 }
 
@@ -108,7 +159,10 @@ fn replay() {
         eprintln!("skipped: VARVE_SEED is not set");
         return;
     };
-    let outcome = run_seed(seed, MINUTES, None);
+    let is_cluster = std::env::var("VARVE_SIM_PROFILE").as_deref() == Ok("cluster");
+    let minutes = number("MINUTES").unwrap_or(if is_cluster { CLUSTER_MINUTES } else { MINUTES });
+    let planted = std::env::var("VARVE_BUG").ok().map(|name| name.parse().expect("a bug"));
+    let outcome = profile()(Plan { seed, minutes, planted });
     for event in &outcome.last_events {
         eprintln!("{event}");
     }

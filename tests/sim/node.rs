@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use varve_datanode::{Datanode, DatanodeConfig, DatanodeSetup, Storage};
+use varve_datanode::{DatanodeConfig, DatanodeSetup, Storage};
+use varve_engine::EngineOptions;
 use varve_engine::wal::local::{Disk, OnFatal};
-use varve_frontend::{Frontend, FrontendConfig, FrontendSetup};
+use varve_frontend::{Connect, FrontendConfig, FrontendSetup};
 use varve_metasrv::Metasrv;
 use varve_model::Result;
 use varve_model::budget::Account;
@@ -15,15 +16,13 @@ use varve_proto::datanode::DatanodeApi;
 use varve_proto::metasrv::MetasrvApi;
 use varve_service::task::{Blocking, TaskSet};
 
+use crate::door::Door;
 use crate::world::World;
 
 /// A running node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) tasks: TaskSet,
-    pub(crate) metasrv: Arc<Metasrv>,
-    pub(crate) datanode: Arc<Datanode>,
-    pub(crate) frontend: Arc<Frontend>,
+    pub(crate) door: Arc<Door>,
     /// A sync failed: a real process would have aborted.
     pub(crate) fatal: Arc<AtomicBool>,
 }
@@ -46,6 +45,15 @@ impl Sizes {
             sync_latency_ms: 1 + world.draw(30),
         }
     }
+
+    /// What both profiles make small.
+    pub(crate) fn tune(self, options: &mut EngineOptions) {
+        options.flush.region_bytes_max = self.flush_bytes;
+        options.checkpoint_every = self.checkpoint_every;
+        options.compact_every = Duration::from_secs(5);
+        options.delete_grace = Duration::from_secs(2);
+        options.orphan_age = Duration::ZERO;
+    }
 }
 
 impl Node {
@@ -66,13 +74,9 @@ impl Node {
         let metasrv = Metasrv::start(varve_metasrv::Config::default(), kv, clock.clone(), tasks.clone()).await?;
         let flag = Arc::clone(&fatal);
         let storage = Storage::custom(Arc::new(world.bucket.clone()), Disk::Shim(world.disk.clone()), move |options| {
-            options.flush.region_bytes_max = sizes.flush_bytes;
+            sizes.tune(options);
             options.wal.segment_bytes = sizes.segment_bytes;
             options.wal.latency_max = Duration::from_millis(sizes.sync_latency_ms);
-            options.checkpoint_every = sizes.checkpoint_every;
-            options.compact_every = Duration::from_secs(5);
-            options.delete_grace = Duration::from_secs(2);
-            options.orphan_age = Duration::ZERO;
             let flag = Arc::clone(&flag);
             options.wal.on_fatal = OnFatal(Arc::new(move |_| flag.store(true, Ordering::Relaxed)));
         });
@@ -89,25 +93,26 @@ impl Node {
         })
         .await?;
         datanode.ready().await?;
-        let reached = datanode.clone() as Arc<dyn DatanodeApi>;
+        let reached = datanode as Arc<dyn DatanodeApi>;
+        let connect: Connect = Arc::new(move |_, _| Ok(Arc::clone(&reached)));
         let frontend = varve_frontend::start(FrontendSetup {
             metasrv: metasrv.clone() as Arc<dyn MetasrvApi>,
-            connect: Arc::new(move |_, _| Ok(Arc::clone(&reached))),
+            connect: Arc::clone(&connect),
             clock,
             tasks: tasks.clone(),
             memory,
             config: FrontendConfig { query_partitions: 1, ..FrontendConfig::default() },
         })?;
         frontend.ready().await;
-        Ok(Self { tasks, metasrv, datanode, frontend, fatal })
+        Ok(Self { door: Arc::new(Door { tasks, frontend, metasrv, connect }), fatal })
     }
+}
 
-    /// Drops every task where it stands.
-    pub(crate) async fn kill(&self) {
-        self.tasks.kill();
-        // Aborted tasks are dropped when the runtime next looks at them.
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
+/// Drops every task of a process where it stands.
+pub(crate) async fn kill(tasks: &TaskSet) {
+    tasks.kill();
+    // Aborted tasks are dropped when the runtime next looks at them.
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
     }
 }

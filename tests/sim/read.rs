@@ -15,11 +15,11 @@ use varve_model::table::TableInfo;
 use varve_model::time::TimeRange;
 use varve_model::{Error, Result};
 use varve_proto::call::Call;
-use varve_proto::datanode::{DatanodeApi, ScanTicket};
-use varve_proto::metasrv::{Change, MetasrvApi};
+use varve_proto::datanode::ScanTicket;
+use varve_proto::metasrv::Change;
 
+use crate::door::Door;
 use crate::history::{Appends, Key};
-use crate::node::Node;
 
 /// A table with its routes.
 pub(crate) type Located = (Arc<TableInfo>, Arc<[Route]>);
@@ -29,8 +29,8 @@ pub(crate) fn call() -> Call {
 }
 
 /// The table as metasrv knows it now.
-pub(crate) async fn locate(node: &Node, name: &str) -> Result<Option<Located>> {
-    let mut news = node.metasrv.watch(&call()).await?;
+pub(crate) async fn locate(door: &Door, name: &str) -> Result<Option<Located>> {
+    let mut news = door.metasrv.watch(&call()).await?;
     let first = news.next().await.ok_or_else(|| Error::unavailable("no snapshot"))??;
     let Change::Snapshot(catalog) = &first.change else {
         return Err(Error::internal("news begin without a snapshot"));
@@ -39,7 +39,7 @@ pub(crate) async fn locate(node: &Node, name: &str) -> Result<Option<Located>> {
 }
 
 /// Calls `row(region, series, ts, value)` for every row of the table; rows without the field are passed over.
-async fn rows(node: &Node, located: &Located, mut row: impl FnMut(u32, &str, i64, i64)) -> Result<()> {
+async fn rows(door: &Door, located: &Located, mut row: impl FnMut(u32, &str, i64, i64)) -> Result<()> {
     let (table, routes) = located;
     let id = |name: &str| table.schema.column(name).map(|column| column.id);
     let (Some(series), Some(value)) = (id("s"), id("v")) else { return Ok(()) };
@@ -52,7 +52,7 @@ async fn rows(node: &Node, located: &Located, mut row: impl FnMut(u32, &str, i64
             matchers: Vec::new(),
             columns: columns.clone(),
         };
-        let mut reply = node.datanode.scan(&call(), ScanTicket::Region(spec)).await?;
+        let mut reply = door.datanode(route)?.scan(&call(), ScanTicket::Region(spec)).await?;
         while let Some(batch) = reply.stream.next().await {
             each(&batch?, |series, ts, value| row(route.region.number(), series, ts, value));
         }
@@ -72,10 +72,10 @@ fn each(batch: &RecordBatch, mut row: impl FnMut(&str, i64, i64)) {
 }
 
 /// All rows of the deduplicating table.
-pub(crate) async fn keys(node: &Node) -> Result<BTreeMap<Key, Vec<i64>>> {
+pub(crate) async fn keys(door: &Door) -> Result<BTreeMap<Key, Vec<i64>>> {
     let mut found: BTreeMap<Key, Vec<i64>> = BTreeMap::new();
-    if let Some(located) = locate(node, "m").await? {
-        rows(node, &located, |_, series, ts, value| {
+    if let Some(located) = locate(door, "m").await? {
+        rows(door, &located, |_, series, ts, value| {
             found.entry((series.to_owned(), ts)).or_default().push(value);
         })
         .await?;
@@ -84,10 +84,10 @@ pub(crate) async fn keys(node: &Node) -> Result<BTreeMap<Key, Vec<i64>>> {
 }
 
 /// All rows of the append table.
-pub(crate) async fn appends(node: &Node) -> Result<Appends> {
+pub(crate) async fn appends(door: &Door) -> Result<Appends> {
     let mut found = Appends::new();
-    if let Some(located) = locate(node, "a").await? {
-        rows(node, &located, |region, _, _, value| {
+    if let Some(located) = locate(door, "a").await? {
+        rows(door, &located, |region, _, _, value| {
             found.entry(value).or_insert((region, 0)).1 += 1;
         })
         .await?;
@@ -96,10 +96,10 @@ pub(crate) async fn appends(node: &Node) -> Result<Appends> {
 }
 
 /// The regions of both tables.
-pub(crate) async fn regions(node: &Node) -> Result<Vec<RegionId>> {
+pub(crate) async fn regions(door: &Door) -> Result<Vec<RegionId>> {
     let mut regions = Vec::new();
     for name in ["m", "a"] {
-        let located = locate(node, name).await?;
+        let located = locate(door, name).await?;
         regions.extend(located.iter().flat_map(|(_, routes)| routes.iter().map(|route| route.region)));
     }
     Ok(regions)

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, RngSeed};
-use varve_engine::fault::bug::{self, Bug};
+use varve_model::table::MergeMode;
 use varve_service::task::{Blocking, TaskSet};
 
 use crate::fault::Fault;
-use crate::history::{Fate, History};
-use crate::node::{Node, Sizes};
-use crate::read;
-use crate::workload::{Client, create};
+use crate::history::{Fate, History, Settled};
+use crate::judge::{Verdict, judge};
+use crate::node::{Node, Sizes, kill};
+use crate::seed::{Outcome, Plan, in_virtual_time};
+use crate::workload::{Client, Doors, create};
 use crate::world::World;
 
 /// Clients of a seed.
@@ -22,29 +22,12 @@ const CLIENTS: u64 = 3;
 /// Within this time after the last fault the node must serve.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
-/// What a seed showed.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) violation: Option<String>,
-    pub(crate) trace_hash: u64,
-    pub(crate) last_events: Vec<String>,
-    pub(crate) faults: BTreeMap<&'static str, u64>,
-    pub(crate) acked: u64,
-}
-
-/// Runs a seed in this thread.
-pub(crate) fn run_seed(seed: u64, minutes: u64, planted: Option<Bug>) -> Outcome {
-    bug::set(planted);
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
-        .build()
-        .expect("a runtime");
-    let outcome = runtime.block_on(async {
-        let world = World::new(seed);
+/// Runs a seed of the standalone profile in this thread.
+pub(crate) fn run_seed(plan: Plan) -> Outcome {
+    in_virtual_time(plan, async |plan| {
+        let world = World::new(plan.seed);
         let mut run = Run::new(Arc::clone(&world));
-        let violation = run.all(minutes).await.err();
+        let violation = run.all(plan.minutes).await.err();
         world.end();
         if let Some(violation) = &violation {
             world.note(violation);
@@ -52,15 +35,14 @@ pub(crate) fn run_seed(seed: u64, minutes: u64, planted: Option<Bug>) -> Outcome
         let (trace_hash, last_events) = world.trace();
         let acked = run.history.lock().appended(Fate::Acked) as u64;
         Outcome { violation, trace_hash, last_events, faults: run.faults.clone(), acked }
-    });
-    bug::set(None);
-    outcome
+    })
 }
 
 struct Run {
     world: Arc<World>,
     sizes: Sizes,
-    node: Arc<Mutex<Option<Arc<Node>>>>,
+    node: Option<Node>,
+    doors: Doors,
     history: Arc<Mutex<History>>,
     running: Arc<tokio::sync::RwLock<()>>,
     faults: BTreeMap<&'static str, u64>,
@@ -73,7 +55,8 @@ impl Run {
         Self {
             world,
             sizes,
-            node: Arc::default(),
+            node: None,
+            doors: Arc::default(),
             history: Arc::default(),
             running: Arc::default(),
             faults: BTreeMap::new(),
@@ -83,15 +66,13 @@ impl Run {
     async fn all(&mut self, minutes: u64) -> Result<(), String> {
         self.world.heal();
         self.start().await?;
-        let node = self.current()?;
-        create(&node).await.map_err(|error| format!("create: {error}"))?;
-        drop(node);
+        create(&self.current()?.door, "a", MergeMode::Append).await.map_err(|error| format!("create: {error}"))?;
         let clients = TaskSet::new(Blocking::Inline);
         for number in 0..CLIENTS {
             let client = Client {
                 number,
                 world: Arc::clone(&self.world),
-                node: Arc::clone(&self.node),
+                doors: Arc::clone(&self.doors),
                 history: Arc::clone(&self.history),
                 running: Arc::clone(&self.running),
             };
@@ -115,8 +96,8 @@ impl Run {
         Ok(())
     }
 
-    fn current(&self) -> Result<Arc<Node>, String> {
-        self.node.lock().clone().ok_or_else(|| "no node runs".to_owned())
+    fn current(&self) -> Result<&Node, String> {
+        self.node.as_ref().ok_or_else(|| "no node runs".to_owned())
     }
 
     async fn fault(&mut self, fault: Fault) -> Result<(), String> {
@@ -136,9 +117,9 @@ impl Run {
 
     /// Ends the process, strikes, starts the next one, and judges what it shows.
     async fn restart(&mut self, fault: Fault) -> Result<(), String> {
-        let old = self.node.lock().take();
-        if let Some(old) = old {
-            old.kill().await;
+        self.doors.lock().clear();
+        if let Some(old) = self.node.take() {
+            kill(&old.door.tasks).await;
         }
         fault.strike(&self.world);
         self.world.sleep_millis(self.world.draw(3_000)).await;
@@ -153,7 +134,8 @@ impl Run {
             match tokio::time::timeout(RECOVERY_MAX, Node::start(&self.world, self.sizes)).await {
                 Ok(Ok(node)) => {
                     self.world.note("started");
-                    *self.node.lock() = Some(Arc::new(node));
+                    self.doors.lock().push(Arc::clone(&node.door));
+                    self.node = Some(node);
                     return Ok(());
                 }
                 Ok(Err(error)) if error.kind() == varve_model::ErrorKind::Corrupt => {
@@ -179,25 +161,11 @@ impl Run {
         let running = Arc::clone(&self.running);
         let _alone = running.write().await;
         for attempt in 0..40 {
-            let node = self.current()?;
-            let read = async {
-                let keys = read::keys(&node).await?;
-                let appends = read::appends(&node).await?;
-                let regions = read::regions(&node).await?;
-                Ok::<_, varve_model::Error>((keys, appends, regions))
-            };
-            match read.await {
-                Ok((keys, appends, regions)) => {
-                    self.world.note(format_args!("read {} keys and {} appended rows", keys.len(), appends.len()));
-                    for region in regions {
-                        self.world.auditor.check(region).await?;
-                    }
-                    let mut history = self.history.lock();
-                    history.judge(&keys)?;
-                    return history.judge_appends(&appends);
-                }
-                Err(error) if error.kind() == varve_model::ErrorKind::Corrupt => return Err(format!("I9: {error}")),
-                Err(error) => self.world.note(format_args!("read attempt {attempt}: {error}")),
+            let door = Arc::clone(&self.current()?.door);
+            match judge(&self.world, &door, &self.history, Settled::Yes).await {
+                Ok(()) => return Ok(()),
+                Err(Verdict::Violated(why)) => return Err(why),
+                Err(Verdict::Unread(error)) => self.world.note(format_args!("read attempt {attempt}: {error}")),
             }
             if attempt == 20 {
                 self.world.heal();

@@ -14,27 +14,30 @@ use varve_model::series::encode_key;
 use varve_model::table::{MergeMode, TableOptions};
 use varve_model::time::{TimeRange, TimeUnit};
 use varve_model::{ErrorKind, Result};
-use varve_proto::datanode::{DatanodeApi, RegionDelete, RegionWrite, WriteRequest};
-use varve_proto::metasrv::{CreateTable, MetasrvApi, Procedure, RegionAction, TableName};
+use varve_proto::datanode::{RegionDelete, RegionWrite, WriteRequest};
+use varve_proto::metasrv::{CreateTable, Procedure, RegionAction, TableName};
 use varve_protocol::gateway::Gateway;
 use varve_protocol::session::{Session, Wire};
 
+use crate::door::Door;
 use crate::history::{Fate, History, Key};
-use crate::node::Node;
 use crate::read::{call, locate};
 use crate::world::World;
 
-/// Regions of the append table.
+/// Regions of a table that is created.
 pub(crate) const REGIONS: u32 = 2;
 /// Longest a client waits.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The doors that are open now; a client takes any.
+pub(crate) type Doors = Arc<Mutex<Vec<Arc<Door>>>>;
 
 /// What a client works with.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) world: Arc<World>,
-    pub(crate) node: Arc<Mutex<Option<Arc<Node>>>>,
+    pub(crate) doors: Doors,
     pub(crate) history: Arc<Mutex<History>>,
     /// Held while an operation runs; a judge takes all of it.
     pub(crate) running: Arc<tokio::sync::RwLock<()>>,
@@ -44,21 +47,21 @@ fn table(name: &str) -> TableName {
     TableName { database: "public".to_owned(), table: name.to_owned() }
 }
 
-/// Creates the append table, unless it is there.
-pub(crate) async fn create(node: &Node) -> Result<()> {
+/// Creates a table of series and value, unless it is there.
+pub(crate) async fn create(door: &Door, name: &str, merge_mode: MergeMode) -> Result<()> {
     let create = CreateTable {
-        table: table("a"),
+        table: table(name),
         columns: vec![
             NewColumn::tag("s"),
             NewColumn::time("time", TimeUnit::Nanosecond),
             NewColumn::field("v", LogicalType::Int64),
         ],
         primary_key: Vec::new(),
-        options: TableOptions { merge_mode: MergeMode::Append, ..TableOptions::default() },
+        options: TableOptions { merge_mode, ..TableOptions::default() },
         regions: Some(REGIONS),
         if_not_exists: true,
     };
-    node.metasrv.execute(&call(), Procedure::CreateTable(create)).await.map(|_| ())
+    door.metasrv.execute(&call(), Procedure::CreateTable(create)).await.map(|_| ())
 }
 
 /// Rows of one table: (series, ts, value).
@@ -78,37 +81,49 @@ fn rows_of(name: &str, rows: &[(String, i64, i64)]) -> Rows {
 }
 
 impl Client {
+    /// An open door.
+    pub(crate) fn door(&self) -> Option<Arc<Door>> {
+        let doors = self.doors.lock();
+        let at = if doors.len() > 1 { self.world.draw(doors.len() as u64) } else { 0 };
+        doors.get(at as usize).cloned()
+    }
+
     /// Works until its task is dropped.
     pub(crate) async fn work(self) {
         for turn in 0u64.. {
             self.world.sleep_millis(20 + self.world.draw(1500)).await;
-            let Some(node) = self.node.lock().clone() else { continue };
+            let Some(door) = self.door() else { continue };
             let _running = self.running.read().await;
             match self.world.draw(20) {
-                0 | 1 => self.delete(&node).await,
-                2 => self.admin(&node).await,
-                3..=9 => self.append(&node, turn).await,
-                _ => self.put(&node, turn).await,
+                0 | 1 => self.delete(&door).await,
+                2 => self.admin(&door).await,
+                3..=9 => drop(self.append(&door, turn).await),
+                _ => drop(self.put_series(&door, turn, self.world.draw(5)).await),
             }
         }
     }
 
-    /// Runs on the node's tasks, so that a kill ends it where it stands.
-    async fn on_node<T: Send + 'static>(
+    /// Runs on the tasks of the client's process, so that a kill ends it where it stands. Giving up ends it too, so
+    /// that nothing of an operation is sent after the client's next.
+    async fn through<T: Send + 'static>(
         &self,
-        node: &Arc<Node>,
+        door: &Arc<Door>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Option<Result<T>> {
-        let handle = node.tasks.spawn("client request", work);
-        tokio::time::timeout(PATIENCE, handle).await.ok()?.ok()
+        let mut handle = door.tasks.spawn("client request", work);
+        let done = tokio::time::timeout(PATIENCE, &mut handle).await;
+        if done.is_err() {
+            handle.abort();
+        }
+        done.ok()?.ok()
     }
 
-    async fn write(&self, node: &Arc<Node>, rows: Rows, token: Option<String>) -> Fate {
+    async fn write(&self, door: &Arc<Door>, rows: Rows, token: Option<String>) -> Fate {
         let mut session = Session::new(Wire::Influx);
         session.timeout = Duration::from_secs(10);
         session.idempotency_key = token;
-        let frontend = Arc::clone(&node.frontend);
-        match self.on_node(node, async move { frontend.write(&session, rows).await }).await {
+        let frontend = Arc::clone(&door.frontend);
+        match self.through(door, async move { frontend.write(&session, rows).await }).await {
             Some(Ok(written)) if written.refused.is_empty() => Fate::Acked,
             Some(Ok(_)) => Fate::Refused,
             Some(Err(error)) if error.kind() == ErrorKind::InvalidRequest => Fate::Refused,
@@ -116,8 +131,9 @@ impl Client {
         }
     }
 
-    async fn put(&self, node: &Arc<Node>, turn: u64) {
-        let series = format!("c{}x{}", self.number, self.world.draw(5));
+    /// Puts a value at some keys of one of its series.
+    pub(crate) async fn put_series(&self, door: &Arc<Door>, turn: u64, series: u64) -> Fate {
+        let series = format!("c{}x{series}", self.number);
         let value = (self.number << 32 | turn) as i64;
         let hour = 3_600_000_000_000;
         let mut stamps = (0..=self.world.draw(20))
@@ -127,16 +143,17 @@ impl Client {
         stamps.dedup();
         let rows = stamps.iter().map(|&ts| (series.clone(), ts, value)).collect::<Vec<_>>();
         let keys = stamps.iter().map(|&ts| (series.clone(), ts)).collect::<Vec<Key>>();
-        let fate = self.write(node, rows_of("m", &rows), None).await;
+        let fate = self.write(door, rows_of("m", &rows), None).await;
         self.world.note(format_args!(
             "client {} puts {value} at {} keys of {series}: {fate:?}",
             self.number,
             keys.len()
         ));
         self.history.lock().put(&keys, Some(value), fate);
+        fate
     }
 
-    async fn append(&self, node: &Arc<Node>, turn: u64) {
+    pub(crate) async fn append(&self, door: &Arc<Door>, turn: u64) -> Fate {
         let request = self.number << 32 | turn;
         let count = 1 + self.world.draw(30);
         let rows = (0..count)
@@ -147,8 +164,8 @@ impl Client {
             .collect::<Vec<_>>();
         let token = (self.world.draw(2) == 0).then(|| format!("r{request}"));
         let fate = match token {
-            None => self.write(node, rows_of("a", &rows), None).await,
-            Some(token) => self.write_twice(node, &rows, token).await,
+            None => self.write(door, rows_of("a", &rows), None).await,
+            Some(token) => self.write_twice(door, &rows, token).await,
         };
         let partition = Partition::even(REGIONS).expect("a valid count");
         let mut regions = BTreeMap::new();
@@ -159,37 +176,37 @@ impl Client {
         }
         self.world.note(format_args!("client {} appends {} rows as {request}: {fate:?}", self.number, rows.len()));
         self.history.lock().append(request, regions, fate);
+        fate
     }
 
     /// Sends the same request twice under one token, the second while the first is on its way or after it.
     /// One acknowledgement is enough: the rows must then be there, once.
-    async fn write_twice(&self, node: &Arc<Node>, rows: &[(String, i64, i64)], token: String) -> Fate {
+    async fn write_twice(&self, door: &Arc<Door>, rows: &[(String, i64, i64)], token: String) -> Fate {
         let pause = self.world.draw(40);
         let second = async {
             self.world.sleep_millis(pause).await;
-            let node = self.node.lock().clone();
-            match node {
-                Some(node) => self.write(&node, rows_of("a", rows), Some(token.clone())).await,
+            match self.door() {
+                Some(door) => self.write(&door, rows_of("a", rows), Some(token.clone())).await,
                 None => Fate::Unknown,
             }
         };
-        match futures::join!(self.write(node, rows_of("a", rows), Some(token.clone())), second) {
+        match futures::join!(self.write(door, rows_of("a", rows), Some(token.clone())), second) {
             (Fate::Acked, _) | (_, Fate::Acked) => Fate::Acked,
             (Fate::Refused, Fate::Refused) => Fate::Refused,
             _ => Fate::Unknown,
         }
     }
 
-    async fn delete(&self, node: &Arc<Node>) {
+    async fn delete(&self, door: &Arc<Door>) {
         let series = format!("c{}x{}", self.number, self.world.draw(5));
         let (from, to) = (0, self.world.draw(40) as i64 * 1_000_000_000);
         let keys = self.history.lock().keys_of(&series, from, to);
         let work = {
-            let (node, series) = (Arc::clone(node), series.clone());
+            let (door, series) = (Arc::clone(door), series.clone());
             async move {
-                let Some((table, routes)) = locate(&node, "m").await? else { return Ok(()) };
-                let writes = routes.iter().map(|route| {
-                    RegionWrite::Delete(RegionDelete {
+                let Some((table, routes)) = locate(&door, "m").await? else { return Ok(()) };
+                for route in routes.iter() {
+                    let write = RegionWrite::Delete(RegionDelete {
                         region: route.region,
                         epoch: route.epoch,
                         schema_version: SchemaVersion(table.schema.version.0),
@@ -199,13 +216,14 @@ impl Client {
                             missing: MissingTag::Unknown,
                         }],
                         time: TimeRange { start: from, end: to },
-                    })
-                });
-                let reply = node.datanode.write(&call(), WriteRequest { writes: writes.collect() }).await?;
-                reply.parts.into_iter().try_for_each(|part| part.map(|_| ()))
+                    });
+                    let reply = door.datanode(route)?.write(&call(), WriteRequest { writes: vec![write] }).await?;
+                    reply.parts.into_iter().try_for_each(|part| part.map(|_| ()))?;
+                }
+                Ok(())
             }
         };
-        let fate = match self.on_node(node, work).await {
+        let fate = match self.through(door, work).await {
             Some(Ok(())) => Fate::Acked,
             Some(Err(_)) | None => Fate::Unknown,
         };
@@ -213,12 +231,12 @@ impl Client {
         self.history.lock().put(&keys, None, fate);
     }
 
-    async fn admin(&self, node: &Arc<Node>) {
+    async fn admin(&self, door: &Arc<Door>) {
         let name = if self.world.draw(2) == 0 { "m" } else { "a" };
         let action = if self.world.draw(3) == 0 { RegionAction::Compact } else { RegionAction::Flush };
-        let metasrv = Arc::clone(&node.metasrv);
+        let metasrv = Arc::clone(&door.metasrv);
         let procedure = Procedure::EachRegion { table: table(name), action };
-        let done = self.on_node(node, async move { metasrv.execute(&call(), procedure).await }).await;
+        let done = self.through(door, async move { metasrv.execute(&call(), procedure).await }).await;
         self.world.note(format_args!("{action:?} of {name}: {}", matches!(done, Some(Ok(_)))));
     }
 }

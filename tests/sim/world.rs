@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) bucket: FaultStore,
     pub(crate) auditor: Auditor,
+    objects: Arc<InMemory>,
     pub(crate) kv: Arc<MemoryKv>,
     /// Effects that the bucket still owes run here, whatever happens to the node.
     bucket_tasks: TaskSet,
@@ -44,16 +45,27 @@ impl World {
         let bucket_tasks = TaskSet::new(Blocking::Inline);
         let objects = Arc::new(InMemory::new());
         let bucket = FaultStore::new(objects.clone(), clock.clone(), bucket_tasks.clone());
-        let auditor = Auditor::new(objects, clock.clone());
+        let auditor = Auditor::new(objects.clone(), clock.clone());
         Arc::new(Self {
             clock,
             disk: SimDisk::new(),
             bucket,
             auditor,
+            objects,
             kv: Arc::new(MemoryKv::new()),
             bucket_tasks,
             trace: Mutex::new(Trace::default()),
         })
+    }
+
+    /// Tasks of what surrounds the processes: they end with the world.
+    pub(crate) fn tasks(&self) -> &TaskSet {
+        &self.bucket_tasks
+    }
+
+    /// A way to the bucket with faults of its own.
+    pub(crate) fn way_to_the_bucket(&self) -> FaultStore {
+        FaultStore::new(self.objects.clone(), self.clock.clone(), self.bucket_tasks.clone())
     }
 
     /// Notes an event with its simulated time.

@@ -37,6 +37,11 @@ impl Ledger {
         }
     }
 
+    /// A process saw what must not be.
+    pub(crate) fn violated(&self, text: String) {
+        self.0.lock().violation.get_or_insert(text);
+    }
+
     pub(crate) fn check(&self) -> Result<(), String> {
         self.0.lock().violation.clone().map_or(Ok(()), Err)
     }
