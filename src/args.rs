@@ -94,9 +94,6 @@ pub struct FrontendArgs {
     /// HTTP: InfluxDB, SQL, metrics [default: 127.0.0.1:4000].
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<SocketAddr>,
-    /// gRPC between roles [default: 127.0.0.1:4001].
-    #[arg(long, value_name = "HOST:PORT")]
-    pub grpc_addr: Option<SocketAddr>,
     /// MySQL wire [default: 127.0.0.1:4002].
     #[arg(long, value_name = "HOST:PORT")]
     pub mysql_addr: Option<SocketAddr>,
@@ -156,7 +153,6 @@ impl FrontendArgs {
     pub fn overrides(&self) -> Overrides {
         Overrides::default()
             .set("frontend", "http_addr", self.http_addr)
-            .set("frontend", "grpc_addr", self.grpc_addr)
             .set("frontend", "mysql_addr", self.mysql_addr)
             .set("frontend", "postgres_addr", self.postgres_addr)
     }

@@ -227,7 +227,7 @@ fn plan(dir: &Path, size: Size, s3: Option<SocketAddr>) -> Result<Cluster, Strin
             role,
             pid: 0,
             http: s3.filter(|_| role == Role::S3).unwrap_or(http),
-            grpc: (role != Role::S3).then_some(grpc),
+            grpc: (!matches!(role, Role::S3 | Role::Frontend)).then_some(grpc),
             mysql: (role == Role::Frontend).then_some(mysql),
             postgres: (role == Role::Frontend).then_some(postgres),
         });
