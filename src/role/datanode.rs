@@ -56,7 +56,9 @@ pub async fn run(config: Config) -> Result<()> {
                 return Ok(());
             }
         };
-        tracing::warn!(why = ended, "the session is over; beginning another");
+        if let Some(why) = ended {
+            tracing::warn!(why, "the session is over; beginning another");
+        }
     }
 }
 
@@ -98,9 +100,9 @@ impl Process {
         page.serve(listener, &self.tasks);
     }
 
-    /// One session from its beginning until others end it; returns why. Dropped at a stop.
-    /// Errors: what no second try can mend.
-    async fn session(&self) -> Result<String> {
+    /// One session from its beginning until others end it; returns why, or nothing when it could not begin yet.
+    /// Dropped at a stop. Errors: what no second try can mend.
+    async fn session(&self) -> Result<Option<String>> {
         let tasks = self.tasks.child();
         let setup = DatanodeSetup {
             config: self.config.datanode.clone(),
@@ -116,9 +118,10 @@ impl Process {
         let datanode = match varve_datanode::start(setup).await {
             Ok(datanode) => datanode,
             Err(error) if may_succeed_later(&error) => {
+                tracing::warn!(%error, "a session cannot begin; trying again");
                 tasks.kill();
                 self.clock.sleep(RETRY_PAUSE).await;
-                return Ok(format!("it could not begin: {error}"));
+                return Ok(None);
             }
             Err(error) => return Err(error),
         };
@@ -138,7 +141,7 @@ impl Process {
         if let Some(session) = self.current.lock().take() {
             session.tasks.kill();
         }
-        Ok(why)
+        Ok(Some(why))
     }
 
     /// Gives the regions back, so that nobody has to wait for the lease, and ends.

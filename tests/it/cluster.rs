@@ -77,6 +77,19 @@ async fn eventually(door: &Door, statement: &str, expected: &str) {
     panic!("{statement}: {last}, expected {expected}");
 }
 
+/// Like `eventually`, but no answer on the way may be another one: an error is fine, a part of the rows is not.
+async fn never_partial(door: &Door, statement: &str, expected: &str) {
+    for _ in 0..600 {
+        let (status, reply) = door.sql(statement).await;
+        if status == 200 {
+            assert_eq!(reply["output"][0]["records"]["rows"].to_string(), expected, "{statement}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{statement}: no answer in a minute");
+}
+
 fn lines(from: usize, to: usize) -> String {
     (from..to).map(|row| format!("m,host=h{} v={row} {}\n", row % 23, row + 1)).collect()
 }
@@ -138,6 +151,7 @@ async fn a_dead_datanodes_regions_are_served_by_others_and_shown_where_they_are(
     eventually(&door, peers, "[[0,2],[1,2]]").await;
     let dead = running.nodes(Role::Datanode).remove(0);
     cluster::kill(&dead);
+    never_partial(&door, "SELECT count(*) FROM m", "[[500]]").await;
     eventually(&door, peers, "[[1,4]]").await;
     eventually(&door, "SELECT count(*) FROM m", "[[500]]").await;
     running.restart(&dead).await;
@@ -145,22 +159,24 @@ async fn a_dead_datanodes_regions_are_served_by_others_and_shown_where_they_are(
     eventually(&door, "SELECT count(*) FROM m", "[[600]]").await;
 }
 
-/// Runs a datanode until it ends by itself; what it said.
-async fn refused(s3: SocketAddr, metasrv: &str, folder: &Path) -> String {
+/// The command line of one more datanode.
+fn datanode(node_id: u64, s3: SocketAddr, metasrv: &str, folder: &Path) -> Command {
     let file = folder.join("varve.toml");
     let text = format!(
-        "[datanode]\nnode_id = 7\nhttp_addr = \"127.0.0.1:0\"\ngrpc_addr = \"127.0.0.1:0\"\nmetasrv_addrs = [\"{metasrv}\"]\n\
+        "[datanode]\nnode_id = {node_id}\nhttp_addr = \"127.0.0.1:0\"\ngrpc_addr = \"127.0.0.1:0\"\nmetasrv_addrs = [\"{metasrv}\"]\n\
          [datanode.s3]\nendpoint = \"http://{s3}\"\nbucket = \"varve\"\nregion = \"us-east-1\"\n"
     );
     std::fs::write(&file, text).expect("written");
-    let output = blocking(move || {
-        Command::new(VARVE)
-            .args(["datanode", "--config"])
-            .arg(&file)
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-            .output()
-    });
+    let mut command = Command::new(VARVE);
+    command.args(["datanode", "--config"]).arg(&file);
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    command
+}
+
+/// Runs a datanode until it ends by itself; what it said.
+async fn refused(s3: SocketAddr, metasrv: &str, folder: &Path) -> String {
+    let mut command = datanode(7, s3, metasrv, folder);
+    let output = blocking(move || command.output());
     let output = tokio::time::timeout(Duration::from_mins(1), output).await.expect("it ends").expect("it runs");
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -184,4 +200,46 @@ async fn a_datanode_on_another_clusters_bucket_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(first.s3.addr, &metasrv, folder.path()).await;
     assert!(said.contains("cluster"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_the_same_node_id_waits_and_the_first_goes_on() {
+    let Some(running) = Running::start(size(1, 1, 1)).await else { return };
+    let door = running.door(0);
+    assert_eq!(door.write("/write?db=public", lines(0, 100)).await.0, 204);
+    let metasrv = running.nodes(Role::Metasrv)[0].grpc.expect("it serves").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut second = datanode(0, running.s3.addr, &metasrv, folder.path());
+    let mut second = second.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let said = std::io::BufReader::new(second.stderr.take().expect("piped"));
+    let waits = blocking(move || {
+        let mut lines = std::io::BufRead::lines(said).map_while(Result::ok);
+        lines.any(|line| line.contains("is another process running with this node id"))
+    });
+    let waits = tokio::time::timeout(Duration::from_mins(1), waits).await;
+    second.kill().expect("it was alive");
+    second.wait().expect("it ends");
+    assert!(waits.expect("it says why it waits"));
+    assert_eq!(door.write("/write?db=public", lines(100, 200)).await.0, 204);
+    never_partial(&door, "SELECT count(*) FROM m", "[[200]]").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_etcd_rows_are_written_and_read_and_the_catalog_stands_still() {
+    let Some(running) = Running::start(size(1, 1, 1)).await else { return };
+    let door = running.door(0);
+    assert_eq!(door.write("/write?db=public", lines(0, 100)).await.0, 204);
+    let etcd = running.nodes(Role::Etcd).remove(0);
+    cluster::kill(&etcd);
+    assert_eq!(door.write("/write?db=public", lines(100, 200)).await.0, 204);
+    never_partial(&door, "SELECT count(*) FROM m", "[[200]]").await;
+    let (status, reply) = door.sql("CREATE TABLE other (t TIMESTAMP TIME INDEX)").await;
+    assert!(status >= 500, "{status} {reply}");
+    running.restart(&etcd).await;
+    eventually(&door, "SELECT count(*) FROM m", "[[200]]").await;
+    let mut created = 0;
+    while created != 200 {
+        created = door.sql("CREATE TABLE IF NOT EXISTS other (t TIMESTAMP TIME INDEX)").await.0;
+    }
+    eventually(&door, "SELECT count(*) FROM other", "[[0]]").await;
 }

@@ -256,6 +256,9 @@ fn write(writer: u64, addr: SocketAddr, fates: &Fates, next: &AtomicU64, stop: &
             Ok((400..500, _)) => Fate::Refused,
             Ok(_) | Err(_) => Fate::Unknown,
         };
+        if let (Fate::Refused, Ok((status, text))) = (fate, &outcome) {
+            eprintln!("torture: batch {batch} of writer {writer} was refused: {status} {text}");
+        }
         fates.lock().expect("no writer panics").insert((writer, batch), fate);
         if outcome.is_err() {
             client = None;
