@@ -90,15 +90,15 @@ impl Surroundings {
     /// The machines, with nothing on them yet.
     fn machines(&self, kv: &Arc<MemoryKv>) -> Vec<Machine> {
         let world = &self.world;
-        let machine = |peer, role: &dyn Fn(&SharedClock) -> Role| {
-            let clock: SharedClock = Arc::new(MachineClock::draw(world.clock.clone()));
-            Machine { peer, role: role(&clock), clock, tasks: None, is_paused: false }
+        let machine = |peer, role: &dyn Fn(SharedClock) -> Role| {
+            let clock = Arc::new(MachineClock::draw(world.clock.clone()));
+            Machine { peer, role: role(clock.clone()), clock, tasks: None, is_paused: false }
         };
         let mut machines = Vec::new();
         for (peer, slot) in &self.metasrvs {
             machines.push(machine(*peer, &|clock| Role::Metasrv {
                 slot: Arc::clone(slot),
-                kv: Arc::new(FaultKv::new(kv.clone(), clock.clone())),
+                kv: Arc::new(FaultKv::new(kv.clone(), clock)),
             }));
         }
         for (peer, slot) in &self.datanodes {

@@ -1,12 +1,16 @@
 //! One full strong read, compared with what clients know and with what the bucket holds.
 
+pub(crate) mod audit;
+pub(crate) mod history;
+mod log;
+pub(crate) mod read;
+
 use parking_lot::Mutex;
 use varve_model::ErrorKind;
 
 use crate::door::Door;
-use crate::history::{History, Settled};
-use crate::read;
 use crate::world::World;
+use history::{History, Settled};
 
 /// Why a judgement gave none.
 #[derive(Debug)]
@@ -32,13 +36,13 @@ pub(crate) async fn judge(
     };
     let (keys, appends, regions) = match read.await {
         Ok(read) => read,
-        Err(error) if error.kind() == ErrorKind::Corrupt => return Err(Verdict::Violated(format!("I9: {error}"))),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            return Err(Verdict::Violated(format!("I9: {error}")));
+        }
         Err(error) => return Err(Verdict::Unread(error.to_string())),
     };
     world.note(format_args!("read {} keys and {} appended rows", keys.len(), appends.len()));
-    for region in regions {
-        world.auditor.check(region).await.map_err(Verdict::Violated)?;
-    }
+    world.auditor.check(&regions).await.map_err(Verdict::Violated)?;
     let mut history = history.lock();
     history.judge(&keys, settled).and_then(|()| history.judge_appends(&appends)).map_err(Verdict::Violated)
 }

@@ -4,14 +4,11 @@
 //! faults and the workload; the same seed gives the same trace. A failure
 //! prints the one line that replays it.
 
-mod audit;
 mod cluster;
 mod door;
 mod fault;
-mod history;
 mod judge;
 mod node;
-mod read;
 mod run;
 mod seed;
 mod workload;
@@ -55,7 +52,9 @@ fn run_all(profile: Profile, plans: impl Iterator<Item = Plan> + Send, stop_at_f
                 loop {
                     let next = plans.lock().next();
                     let found = stop_at_first && outcomes.lock().iter().any(|(_, outcome)| outcome.violation.is_some());
-                    let Some(plan) = next.filter(|_| !found) else { return };
+                    let Some(plan) = next.filter(|_| !found) else {
+                        return;
+                    };
                     let outcome = profile(plan);
                     outcomes.lock().push((plan.seed, outcome));
                 }
@@ -132,6 +131,21 @@ fn is_found(profile: Profile, bug: Bug, seeds: Range<u64>, minutes: u64) {
 fn every_planted_bug_is_found() {
     for bug in [Bug::AckBeforeFdatasync, Bug::ReplayOffByOne, Bug::NoSyncOnOpen, Bug::TokenAckedWhilePending] {
         is_found(run::run_seed, bug, 0..BUG_SEEDS, MINUTES);
+    }
+}
+
+#[test]
+fn every_planted_bug_of_a_cluster_is_found() {
+    let bugs = [
+        Bug::AckBeforePut,
+        Bug::TrimOnAck,
+        Bug::TakenIsSuccess,
+        Bug::SealUsedLanesOnly,
+        Bug::ReplayOffByOne,
+        Bug::TokenAckedWhilePending,
+    ];
+    for bug in bugs {
+        is_found(cluster::run_seed, bug, 0..BUG_SEEDS, CLUSTER_MINUTES);
     }
 }
 

@@ -10,7 +10,7 @@ use varve_model::table::MergeMode;
 use varve_service::task::{Blocking, TaskSet};
 
 use crate::fault::Fault;
-use crate::history::{Fate, History, Settled};
+use crate::judge::history::{Fate, History, Settled};
 use crate::judge::{Verdict, judge};
 use crate::node::{Node, Sizes, kill};
 use crate::seed::{Outcome, Plan, in_virtual_time};

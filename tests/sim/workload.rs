@@ -20,8 +20,8 @@ use varve_protocol::gateway::Gateway;
 use varve_protocol::session::{Session, Wire};
 
 use crate::door::Door;
-use crate::history::{Fate, History, Key};
-use crate::read::{call, locate};
+use crate::judge::history::{Fate, History, Key};
+use crate::judge::read::{call, locate};
 use crate::world::World;
 
 /// Regions of a table that is created.
@@ -74,10 +74,29 @@ fn rows_of(name: &str, rows: &[(String, i64, i64)]) -> Rows {
         table.series.push(slot);
         table.ts.push(*ts);
         table.origin.push(at as u32);
-        let varve_model::batch::Values::I64(values) = &mut table.fields[field].vector.values else { continue };
+        let varve_model::batch::Values::I64(values) = &mut table.fields[field].vector.values else {
+            continue;
+        };
         values.push(*value);
     }
     Rows { tables: vec![table] }
+}
+
+/// How many regions a request writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    One,
+    Some,
+}
+
+/// Whether an error says that no row was written or will be.
+fn is_refused(kind: ErrorKind, parts: Parts) -> bool {
+    match kind {
+        ErrorKind::InvalidRequest => true,
+        // A busy region took nothing; of several, others may have.
+        ErrorKind::Busy => parts == Parts::One,
+        _ => false,
+    }
 }
 
 impl Client {
@@ -118,7 +137,7 @@ impl Client {
         done.ok()?.ok()
     }
 
-    async fn write(&self, door: &Arc<Door>, rows: Rows, token: Option<String>) -> Fate {
+    async fn write(&self, door: &Arc<Door>, rows: Rows, (parts, token): (Parts, Option<String>)) -> Fate {
         let mut session = Session::new(Wire::Influx);
         session.timeout = Duration::from_secs(10);
         session.idempotency_key = token;
@@ -126,7 +145,7 @@ impl Client {
         match self.through(door, async move { frontend.write(&session, rows).await }).await {
             Some(Ok(written)) if written.refused.is_empty() => Fate::Acked,
             Some(Ok(_)) => Fate::Refused,
-            Some(Err(error)) if error.kind() == ErrorKind::InvalidRequest => Fate::Refused,
+            Some(Err(error)) if is_refused(error.kind(), parts) => Fate::Refused,
             Some(Err(_)) | None => Fate::Unknown,
         }
     }
@@ -143,7 +162,7 @@ impl Client {
         stamps.dedup();
         let rows = stamps.iter().map(|&ts| (series.clone(), ts, value)).collect::<Vec<_>>();
         let keys = stamps.iter().map(|&ts| (series.clone(), ts)).collect::<Vec<Key>>();
-        let fate = self.write(door, rows_of("m", &rows), None).await;
+        let fate = self.write(door, rows_of("m", &rows), (Parts::One, None)).await;
         self.world.note(format_args!(
             "client {} puts {value} at {} keys of {series}: {fate:?}",
             self.number,
@@ -164,7 +183,7 @@ impl Client {
             .collect::<Vec<_>>();
         let token = (self.world.draw(2) == 0).then(|| format!("r{request}"));
         let fate = match token {
-            None => self.write(door, rows_of("a", &rows), None).await,
+            None => self.write(door, rows_of("a", &rows), (Parts::Some, None)).await,
             Some(token) => self.write_twice(door, &rows, token).await,
         };
         let partition = Partition::even(REGIONS).expect("a valid count");
@@ -186,11 +205,11 @@ impl Client {
         let second = async {
             self.world.sleep_millis(pause).await;
             match self.door() {
-                Some(door) => self.write(&door, rows_of("a", rows), Some(token.clone())).await,
+                Some(door) => self.write(&door, rows_of("a", rows), (Parts::Some, Some(token.clone()))).await,
                 None => Fate::Unknown,
             }
         };
-        match futures::join!(self.write(door, rows_of("a", rows), Some(token.clone())), second) {
+        match futures::join!(self.write(door, rows_of("a", rows), (Parts::Some, Some(token.clone()))), second) {
             (Fate::Acked, _) | (_, Fate::Acked) => Fate::Acked,
             (Fate::Refused, Fate::Refused) => Fate::Refused,
             _ => Fate::Unknown,
@@ -204,7 +223,9 @@ impl Client {
         let work = {
             let (door, series) = (Arc::clone(door), series.clone());
             async move {
-                let Some((table, routes)) = locate(&door, "m").await? else { return Ok(()) };
+                let Some((table, routes)) = locate(&door, "m").await? else {
+                    return Ok(());
+                };
                 for route in routes.iter() {
                     let write = RegionWrite::Delete(RegionDelete {
                         region: route.region,

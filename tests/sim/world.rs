@@ -11,7 +11,7 @@ use varve_metasrv::kv::memory::MemoryKv;
 use varve_service::clock::{ManualClock, SharedClock};
 use varve_service::task::{Blocking, TaskSet};
 
-use crate::audit::Auditor;
+use crate::judge::audit::Auditor;
 
 /// 2026-01-01T00:00:00Z.
 const WALL_START_NANOS: i64 = 1_767_225_600_000_000_000;

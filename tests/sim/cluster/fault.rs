@@ -26,10 +26,11 @@ pub(crate) enum Fault {
     CutStore,
     BucketErrors,
     BucketCut,
+    SlowClock,
 }
 
 /// All of them; a seed draws which ones it has.
-pub(crate) const FAULTS: [Fault; 14] = [
+pub(crate) const FAULTS: [Fault; 15] = [
     Fault::Kill,
     Fault::KillDatanode,
     Fault::KillAll,
@@ -44,6 +45,7 @@ pub(crate) const FAULTS: [Fault; 14] = [
     Fault::CutStore,
     Fault::BucketErrors,
     Fault::BucketCut,
+    Fault::SlowClock,
 ];
 
 /// What ends a fault.
@@ -55,6 +57,7 @@ pub(crate) enum Relief {
     Calm,
     Store(usize),
     Bucket(usize),
+    Clock(usize),
 }
 
 impl Fault {
@@ -74,6 +77,7 @@ impl Fault {
             Self::CutStore => "cut from the metadata store",
             Self::BucketErrors => "bucket errors",
             Self::BucketCut => "cut from the bucket",
+            Self::SlowClock => "slow clock",
         }
     }
 }
@@ -149,9 +153,12 @@ impl Run {
                 self.kv.end_watches();
                 self.kv.compact();
             }
+            Fault::SlowClock => self.slow_a_clock(),
             Fault::BadStore | Fault::CutStore => {
                 let at = self.any_metasrv();
-                let Role::Metasrv { kv, .. } = &self.machines[at].role else { return };
+                let Role::Metasrv { kv, .. } = &self.machines[at].role else {
+                    return;
+                };
                 kv.set(KvFaults {
                     is_cut: fault == Fault::CutStore,
                     delay_max: Duration::from_millis(draw(400)),
@@ -162,7 +169,9 @@ impl Run {
             }
             Fault::BucketErrors | Fault::BucketCut => {
                 let at = self.any_datanode();
-                let Role::Datanode { bucket, .. } = &self.machines[at].role else { return };
+                let Role::Datanode { bucket, .. } = &self.machines[at].role else {
+                    return;
+                };
                 let is_cut = fault == Fault::BucketCut;
                 bucket.set_rates(FaultRates {
                     error_before: if is_cut { 900 } else { draw(100) as u32 },
@@ -175,6 +184,15 @@ impl Run {
                 self.later(1_000 + draw(20_000), Relief::Bucket(at));
             }
         }
+    }
+
+    /// A datanode believes in its lease long after it is over.
+    fn slow_a_clock(&mut self) {
+        let at = self.any_datanode();
+        let times = 4 + self.around.world.draw(30) as i64;
+        self.machines[at].clock.slow_down(times);
+        self.around.world.note(format_args!("of {}, {times} times", self.machines[at].peer));
+        self.later(3_000 + self.around.world.draw(20_000), Relief::Clock(at));
     }
 
     fn later(&mut self, millis: u64, relief: Relief) {
@@ -194,6 +212,7 @@ impl Run {
                     kv.set(KvFaults::default());
                 }
             }
+            Relief::Clock(at) => self.machines[at].clock.slow_down(1),
             Relief::Bucket(at) => {
                 if let Role::Datanode { bucket, .. } = &self.machines[at].role {
                     bucket.set_rates(quick);
@@ -207,7 +226,9 @@ impl Run {
     pub(crate) fn heal(&mut self) -> Result<(), String> {
         self.due.clear();
         for at in 0..self.machines.len() {
-            for relief in [Relief::Resume(at), Relief::Start(at), Relief::Store(at), Relief::Bucket(at)] {
+            for relief in
+                [Relief::Resume(at), Relief::Start(at), Relief::Store(at), Relief::Bucket(at), Relief::Clock(at)]
+            {
                 self.relieve(relief)?;
             }
         }

@@ -19,6 +19,7 @@ use varve_service::clock::SharedClock;
 use varve_service::task::{Blocking, TaskSet};
 
 use super::Surroundings;
+use super::clock::MachineClock;
 use super::network::{Link, Peer, Running, Slot};
 use super::remote::{RemoteDatanode, RemoteMetasrv};
 use crate::door::Door;
@@ -33,7 +34,7 @@ const MEMORY_BYTES: u64 = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) peer: Peer,
-    pub(crate) clock: SharedClock,
+    pub(crate) clock: Arc<MachineClock>,
     pub(crate) tasks: Option<TaskSet>,
     pub(crate) is_paused: bool,
     pub(crate) role: Role,
@@ -55,7 +56,7 @@ impl Machine {
         }
         let tasks = TaskSet::new(Blocking::Inline);
         self.tasks = Some(tasks.clone());
-        let (clock, peer) = (self.clock.clone(), self.peer);
+        let (clock, peer): (SharedClock, _) = (self.clock.clone(), self.peer);
         around.world.note(format_args!("{peer} starts"));
         match &mut self.role {
             Role::Metasrv { slot, kv } => {
@@ -101,7 +102,9 @@ impl Machine {
 
     /// Ends the process where it stands.
     pub(crate) async fn kill(&mut self, around: &Surroundings) {
-        let Some(tasks) = self.tasks.take() else { return };
+        let Some(tasks) = self.tasks.take() else {
+            return;
+        };
         around.world.note(format_args!("{} is killed", self.peer));
         self.is_paused = false;
         around.network.set_paused(self.peer, false);
@@ -166,7 +169,9 @@ impl DatanodeProcess {
     }
 
     async fn session(&self, own: &TaskSet) -> Result<String> {
-        let Peer::Datanode(number) = self.peer else { return Err(Error::internal("not a datanode")) };
+        let Peer::Datanode(number) = self.peer else {
+            return Err(Error::internal("not a datanode"));
+        };
         let (sizes, linger, cut, lanes) =
             (self.around.sizes, self.around.linger, self.around.cut_bytes, self.around.lanes);
         let storage = Storage::custom(Arc::new(self.bucket.clone()), Log::Object, move |options| {

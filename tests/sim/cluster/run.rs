@@ -13,7 +13,7 @@ use super::Surroundings;
 use super::fault::{FAULTS, Fault, Relief};
 use super::machine::Machine;
 use crate::door::Door;
-use crate::history::{Fate, History, Settled};
+use crate::judge::history::{Fate, History, Settled};
 use crate::judge::{Verdict, judge};
 use crate::seed::{Outcome, Plan, in_virtual_time};
 use crate::workload::{Client, create};
@@ -128,7 +128,9 @@ impl Run {
             };
             match made.await {
                 Ok(()) => return Ok(()),
-                Err(error) if self.around.world.clock.boot() > deadline => return Err(format!("create: {error}")),
+                Err(error) if self.around.world.clock.boot() > deadline => {
+                    return Err(format!("create: {error}"));
+                }
                 Err(error) => self.around.world.note(format_args!("create: {error}")),
             }
             self.around.world.sleep_millis(200).await;

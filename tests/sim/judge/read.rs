@@ -19,7 +19,7 @@ use varve_proto::datanode::ScanTicket;
 use varve_proto::metasrv::Change;
 
 use crate::door::Door;
-use crate::history::{Appends, Key};
+use crate::judge::history::{Appends, Key};
 
 /// A table with its routes.
 pub(crate) type Located = (Arc<TableInfo>, Arc<[Route]>);
@@ -42,7 +42,9 @@ pub(crate) async fn locate(door: &Door, name: &str) -> Result<Option<Located>> {
 async fn rows(door: &Door, located: &Located, mut row: impl FnMut(u32, &str, i64, i64)) -> Result<()> {
     let (table, routes) = located;
     let id = |name: &str| table.schema.column(name).map(|column| column.id);
-    let (Some(series), Some(value)) = (id("s"), id("v")) else { return Ok(()) };
+    let (Some(series), Some(value)) = (id("s"), id("v")) else {
+        return Ok(());
+    };
     let columns = vec![series, table.schema.time_index().id, value];
     for route in routes.iter() {
         let spec = ScanSpec {
