@@ -2,6 +2,7 @@
 
 mod context;
 pub mod create;
+pub mod credential;
 pub mod delete;
 pub mod fault;
 pub mod folder;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use varve_engine::store::ObjectStore;
+use varve_engine::store::credential::Credentials;
 use varve_engine::store::folder::{abort, open_folder};
 use varve_engine::store::probe::{Capabilities, probe};
 use varve_engine::store::s3::open_s3;
@@ -68,9 +69,10 @@ impl Storage {
                 .with_reason(Reason::BadValue)
                 .with_hint("a cluster keeps its data in a bucket; `varve standalone` needs none"));
         };
-        let mut bucket = open_s3(s3, true)?;
+        let credentials = Credentials::find(&s3.region, clock, tasks);
+        let mut bucket = open_s3(s3, credentials.as_ref(), true)?;
         if !capabilities(&*bucket, clock, tasks).await?.bulk_delete {
-            bucket = open_s3(s3, false)?;
+            bucket = open_s3(s3, credentials.as_ref(), false)?;
         }
         let log = match config.log {
             LogPlace::Bucket => Log::Object,

@@ -35,6 +35,9 @@ enum Command {
         frontends: u32,
         #[arg(long, default_value_t = 3)]
         metasrvs: u32,
+        /// An S3 server that runs already, with the rig's bucket and keys, instead of one of its own.
+        #[arg(long)]
+        s3: Option<SocketAddr>,
     },
     /// Start one node that was stopped or killed.
     Start {
@@ -73,8 +76,8 @@ fn serve_s3(folder: &std::path::Path, addr: SocketAddr) -> Result<(), String> {
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Up { dir, varve, datanodes, frontends, metasrvs } => {
-            cluster::up(&dir, &varve, Size { datanodes, frontends, metasrvs })
+        Command::Up { dir, varve, datanodes, frontends, metasrvs, s3 } => {
+            cluster::up_on(&dir, &varve, Size { datanodes, frontends, metasrvs }, s3)
         }
         Command::Start { dir, varve, node } => cluster::start(&dir, &varve, &node),
         Command::Down { dir } => cluster::down(&dir),

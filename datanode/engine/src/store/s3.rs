@@ -12,6 +12,11 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 use varve_model::{Error, Reason, Result};
 
+use super::credential::{Connector, Credentials};
+
+#[cfg(test)]
+mod tests;
+
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one request may take; creates have a shorter limit of their own.
@@ -33,9 +38,14 @@ pub struct S3Config {
     pub virtual_hosted: bool,
 }
 
-/// Opens a bucket; nothing is sent yet. `bulk_delete`: whether the service deletes many objects with one request.
+/// Opens a bucket; nothing is sent yet. `credentials`: `None` for keys of the environment.
+/// `bulk_delete`: whether the service deletes many objects with one request.
 /// Errors: `InvalidRequest` for settings that cannot be used.
-pub fn open_s3(config: &S3Config, bulk_delete: bool) -> Result<Arc<dyn ObjectStore>> {
+pub fn open_s3(
+    config: &S3Config,
+    credentials: Option<&Credentials>,
+    bulk_delete: bool,
+) -> Result<Arc<dyn ObjectStore>> {
     let bad = |text: String| Error::invalid(text).with_reason(Reason::BadValue);
     if config.bucket.is_empty() {
         return Err(bad("datanode.s3.bucket is empty".to_owned()));
@@ -51,6 +61,10 @@ pub fn open_s3(config: &S3Config, bulk_delete: bool) -> Result<Arc<dyn ObjectSto
                 .with_allow_http(config.endpoint.starts_with("http://")),
         )
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+    if let Some(credentials) = credentials {
+        let connector = Connector(credentials.clone());
+        builder = builder.with_credentials(Arc::new(credentials.clone())).with_http_connector(connector);
+    }
     if !config.endpoint.is_empty() {
         builder = builder.with_endpoint(&config.endpoint);
     }
