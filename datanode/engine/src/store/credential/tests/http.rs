@@ -58,7 +58,8 @@ fn exchange(stream: &TcpStream, noted: &Mutex<Vec<String>>, answer: &Answer) -> 
     let (status, text) = answer(&request);
     noted.lock().push(request);
     let reply = format!(
-        "HTTP/1.1 {status} -\r\nETag: \"1\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: {}\r\n\r\n{text}",
+        "HTTP/1.1 {status} -\r\nETag: \"1\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+         X-Aws-Ec2-Metadata-Token-Ttl-Seconds: 600\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     );
     let mut writer = stream;

@@ -237,6 +237,51 @@ fn a_role_is_assumed_with_the_keys_of_another_profile_and_a_role_with_that_one()
     }
 }
 
+/// What a container's or a machine's service answers.
+fn keys_of_service(key: &str) -> (u16, String) {
+    let text = format!(
+        "{{\"Code\": \"Success\", \"Type\": \"AWS-HMAC\", \"LastUpdated\": \"2026-01-01T00:00:00Z\", \"AccessKeyId\": \"{key}\", \
+         \"SecretAccessKey\": \"s\", \"Token\": \"token\", \"Expiration\": \"2096-01-01T00:00:00Z\"}}"
+    );
+    (200, text)
+}
+
+#[test]
+fn a_container_is_asked_with_its_token() {
+    let service = Server::start(|request| {
+        let is_right = request.starts_with("GET /keys ") && request.contains("token-of-pod");
+        if is_right { keys_of_service("container-key") } else { (403, String::new()) }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let env = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/keys", service.url())),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", write(folder.path(), "token", "token-of-pod")),
+    ];
+    with_env("a_container_is_asked_with_its_token", &env, || {
+        block_on(async { assert_eq!(id(&find()).await, "container-key") });
+    });
+}
+
+#[test]
+fn the_machine_is_asked_last_and_with_a_session() {
+    let service = Server::start(|request| {
+        let is_session = request.contains("session-of-machine");
+        if request.starts_with("PUT /latest/api/token ") {
+            (200, "session-of-machine".to_owned())
+        } else if is_session && request.starts_with("GET /latest/meta-data/iam/security-credentials/ ") {
+            (200, "role".to_owned())
+        } else if is_session && request.starts_with("GET /latest/meta-data/iam/security-credentials/role ") {
+            keys_of_service("machine-key")
+        } else {
+            (404, String::new())
+        }
+    });
+    let env = [("AWS_EC2_METADATA_DISABLED", "false".to_owned()), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url())];
+    with_env("the_machine_is_asked_last_and_with_a_session", &env, || {
+        block_on(async { assert_eq!(id(&find()).await, "machine-key") });
+    });
+}
+
 #[test]
 fn a_create_that_is_refused_is_tried_again_with_new_credentials() {
     for status in [400, 401, 403] {
