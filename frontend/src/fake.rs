@@ -39,6 +39,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// So many datanodes and a ready frontend.
     pub(crate) async fn start(nodes: u64) -> Self {
+        let cluster = Self::begin(nodes);
+        cluster.frontend.ready().await;
+        cluster
+    }
+
+    /// So many datanodes and a frontend that knows nothing yet.
+    pub(crate) fn begin(nodes: u64) -> Self {
         let metasrv = Arc::new(FakeMetasrv::new(nodes));
         let nodes = (1..=nodes).map(|id| Arc::new(FakeNode::new(NodeId(id), Arc::clone(&metasrv))));
         let nodes = nodes.collect::<Vec<_>>();
@@ -52,7 +59,6 @@ impl Cluster {
             config: FrontendConfig { query_partitions: 2, ..FrontendConfig::default() },
         })
         .unwrap();
-        frontend.ready().await;
         let session = Session { timeout: Duration::from_secs(20), ..Session::new(Wire::HttpSql) };
         Self { metasrv, nodes, frontend, session }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tracing::Instrument;
-use varve_model::Result;
 use varve_model::budget::Account;
 use varve_model::rows::Rows;
+use varve_model::{Error, Result};
 use varve_proto::datanode::RegionWrite;
 use varve_proto::metasrv::MetasrvApi;
 use varve_protocol::gateway::{Gateway, Prepared, Query, Written};
@@ -84,6 +84,14 @@ impl Frontend {
         self.feed.is_ready()
     }
 
+    /// Errors: `Unavailable` before the catalog is known: "unknown database" would be a lie that nobody retries.
+    fn check_ready(&self) -> Result<()> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        Err(Error::unavailable("this frontend is starting and does not know the catalog yet"))
+    }
+
     async fn store(&self, session: &Session, rows: Rows) -> Result<Written> {
         let deadline = Deadline::of(session, &self.clock);
         let resolved = self.resolver.resolve(session, rows, &deadline).await?;
@@ -99,16 +107,19 @@ impl Frontend {
 #[async_trait]
 impl Gateway for Frontend {
     async fn write(&self, session: &Session, rows: Rows) -> Result<Written> {
+        self.check_ready()?;
         let span = tracing::info_span!("write", request = session.request_id, rows = rows.len());
         Box::pin(self.store(session, rows)).instrument(span).await
     }
 
     async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared> {
+        self.check_ready()?;
         let span = tracing::info_span!("prepare", request = session.request_id);
         Box::pin(self.conductor.prepare(session, sql)).instrument(span).await
     }
 
     async fn run(&self, session: &Session, query: Query) -> Result<Vec<Output>> {
+        self.check_ready()?;
         let span = tracing::info_span!("run", request = session.request_id);
         Box::pin(self.conductor.run(session, query)).instrument(span).await
     }

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use varve_model::ErrorKind;
 use varve_model::id::{DatabaseId, NodeId, TableId};
+use varve_model::rows::Rows;
 use varve_model::table::{DatabaseInfo, Ttl};
 use varve_proto::metasrv::{Catalog, Change, News};
+use varve_protocol::gateway::Gateway;
 
 use super::*;
 use crate::fake::Cluster;
@@ -38,4 +41,15 @@ async fn tables_follow_renames_and_inherit_the_ttl_live() {
     assert!(view.table("public", "u").is_err());
     let view = view.after(&news(11, Change::DatabaseDropped(DatabaseId(1))));
     assert!(view.database("public").is_err());
+}
+
+#[tokio::test]
+async fn before_the_catalog_is_known_everything_is_to_be_tried_again() {
+    // The runtime has one thread: the watch begins at the first await.
+    let cluster = Cluster::begin(1);
+    assert_eq!(cluster.error("SELECT * FROM t").await.kind(), ErrorKind::Unavailable);
+    let written = cluster.frontend.write(&cluster.session, Rows::default()).await;
+    assert_eq!(written.unwrap_err().kind(), ErrorKind::Unavailable);
+    cluster.frontend.ready().await;
+    assert_eq!(cluster.error("SELECT * FROM t").await.kind(), ErrorKind::NotFound);
 }
