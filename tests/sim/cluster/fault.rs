@@ -186,13 +186,32 @@ impl Run {
         }
     }
 
-    /// A datanode believes in its lease long after it is over.
+    /// A datanode believes in its lease long after it is over. Half of the time it hears nothing of metasrv
+    /// either, and those who shall end its session are slow: a zombie that writes on while it is sealed.
     fn slow_a_clock(&mut self) {
+        let world = self.around.world.clone();
         let at = self.any_datanode();
-        let times = 4 + self.around.world.draw(30) as i64;
+        let zombie = self.machines[at].peer;
+        let times = 2 + world.draw(if world.draw(3) == 0 { 30 } else { 6 }) as i64;
         self.machines[at].clock.slow_down(times);
-        self.around.world.note(format_args!("of {}, {times} times", self.machines[at].peer));
-        self.later(3_000 + self.around.world.draw(20_000), Relief::Clock(at));
+        world.note(format_args!("of {zombie}, {times} times"));
+        let millis = 3_000 + world.draw(20_000);
+        self.later(millis, Relief::Clock(at));
+        if world.draw(2) == 0 {
+            return;
+        }
+        for (metasrv, _) in &self.around.metasrvs {
+            self.around.network.cut(*metasrv, zombie);
+            self.around.network.cut(zombie, *metasrv);
+        }
+        self.later(millis, Relief::Mend);
+        let latency_max = Duration::from_millis(500 + world.draw(3_000));
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            if let Role::Datanode { bucket, .. } = &self.machines[other].role {
+                bucket.set_rates(FaultRates { latency_max, ..FaultRates::default() });
+                self.due.push((world.clock.boot() + Duration::from_millis(millis), Relief::Bucket(other)));
+            }
+        }
     }
 
     fn later(&mut self, millis: u64, relief: Relief) {

@@ -27,6 +27,8 @@ use crate::node::kill;
 
 /// Pause before a datanode that could not begin a session tries again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How often a datanode looks for something to flush: often, so that its log is trimmed while others act on it.
+const TICK: Duration = Duration::from_millis(50);
 /// Memory of a process.
 const MEMORY_BYTES: u64 = 256 << 20;
 
@@ -176,6 +178,7 @@ impl DatanodeProcess {
             (self.around.sizes, self.around.linger, self.around.cut_bytes, self.around.lanes);
         let storage = Storage::custom(Arc::new(self.bucket.clone()), Log::Object, move |options| {
             sizes.tune(options);
+            options.tick = TICK;
             options.object.linger = linger;
             options.object.cut_bytes = cut;
             options.object.lanes = lanes;
