@@ -53,6 +53,12 @@ sim: ## Simulation: SEEDS=40 seeds
 sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
 	$(CARGO) test --locked --workspace --test sim -- --nocapture replay
 
+# Optimised, without building the dependencies anew.
+models: ## The protocol models with their larger bounds, every mutation
+	VARVE_MODEL=full $(CARGO) test --locked --workspace --test model \
+		--config profile.dev.package.varve-engine.opt-level=2 --config profile.dev.package.stateright.opt-level=2 \
+		-- --nocapture --test-threads 2
+
 props: ## Property tests with new random cases: CASES=2000
 	PROPTEST_RNG_SEED=$$(date +%s) PROPTEST_CASES=$(or $(CASES),2000) $(CARGO) test --locked --workspace --lib
 
@@ -105,4 +111,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean
