@@ -1,5 +1,7 @@
 //! A cluster of real processes on a real etcd, with a bucket whose faults the test decides.
 
+#![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};

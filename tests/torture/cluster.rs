@@ -158,9 +158,13 @@ impl Rig<'_> {
         };
         match blow {
             Blow::PausedDatanode | Blow::PausedLeader => {
-                victims.iter().for_each(|node| cluster::pause(node));
+                for victim in &victims {
+                    cluster::pause(victim);
+                }
                 rest(PAUSE);
-                victims.iter().for_each(|node| cluster::resume(node));
+                for victim in &victims {
+                    cluster::resume(victim);
+                }
                 return Ok(Instant::now());
             }
             _ => victims.iter().for_each(|node| cluster::kill(node)),

@@ -162,7 +162,9 @@ pub fn down(dir: &Path) -> Result<(), String> {
     let cluster = read(dir)?;
     for role in [Role::Frontend, Role::Datanode, Role::Metasrv, Role::S3, Role::Etcd] {
         let nodes = cluster.nodes.iter().filter(|node| node.role == role && is_alive(node)).collect::<Vec<_>>();
-        nodes.iter().for_each(|node| signal(node, rustix::process::Signal::TERM));
+        for node in &nodes {
+            signal(node, rustix::process::Signal::TERM);
+        }
         let start = Instant::now();
         for node in nodes {
             while is_alive(node) && start.elapsed() < STOP_MAX {

@@ -31,7 +31,7 @@ pub(super) fn of(node: &Node, all: &[Node], folder: &Path) -> String {
             let number = node.name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
             line("node_id", number.to_string());
             line("metasrv_addrs", format!("[{metasrvs}]"));
-            line("data_dir", format!("{:?}", folder.join("data")));
+            line("data_dir", format!("'{}'", folder.join("data").display()));
             let s3 = with_role(Role::S3).map(|node| node.http).next();
             let endpoint = s3.map(|addr| format!("http://{addr}")).unwrap_or_default();
             text.push_str("\n[datanode.s3]\n");

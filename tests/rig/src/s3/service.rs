@@ -122,7 +122,7 @@ async fn pause(time: Duration) {
 /// Runs the effect where it may block, and to its end even when the client goes away.
 #[allow(clippy::disallowed_methods, reason = "a real server outside varve's seams")]
 async fn effect<T: Send + 'static>(work: impl FnOnce() -> S3Result<T> + Send + 'static) -> S3Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| S3Error::internal_error(error))?
+    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)?
 }
 
 impl Handler {
@@ -156,7 +156,7 @@ impl Handler {
                     pause(time).await;
                     effect(|| work(None)).await
                 });
-                late.await.map_err(|error| S3Error::internal_error(error))??;
+                late.await.map_err(S3Error::internal_error)??;
                 Err(refuse(S3ErrorCode::InternalError))
             }
             Some(Fault::Stall(time)) => {
@@ -174,7 +174,7 @@ impl Handler {
         let name = key.clone();
         self.run(Operation::Put, &name, move |fault| {
             let condition = if fault == Some(Fault::IgnoreConditions) { Condition::None } else { condition };
-            let put = objects.put(&key, body, &condition).map_err(|error| S3Error::internal_error(error))?;
+            let put = objects.put(&key, body, &condition).map_err(S3Error::internal_error)?;
             put.ok_or_else(|| refuse(S3ErrorCode::PreconditionFailed))
         })
         .await
@@ -236,9 +236,7 @@ impl S3 for Handler {
         check_bucket(&bucket)?;
         let (objects, name) = (Arc::clone(&self.0.objects), key.clone());
         let (found, fault) = self
-            .run(Operation::Get, &name, move |fault| {
-                Ok((objects.get(&key).map_err(|error| S3Error::internal_error(error))?, fault))
-            })
+            .run(Operation::Get, &name, move |fault| Ok((objects.get(&key).map_err(S3Error::internal_error)?, fault)))
             .await?;
         let (bytes, meta) = found.ok_or_else(|| refuse(S3ErrorCode::NoSuchKey))?;
         let mut output = GetObjectOutput {
@@ -324,10 +322,7 @@ impl S3 for Handler {
         let DeleteObjectInput { bucket, key, .. } = req.input;
         check_bucket(&bucket)?;
         let (objects, name) = (Arc::clone(&self.0.objects), key.clone());
-        self.run(Operation::Delete, &name, move |_| {
-            objects.delete(&key).map_err(|error| S3Error::internal_error(error))
-        })
-        .await?;
+        self.run(Operation::Delete, &name, move |_| objects.delete(&key).map_err(S3Error::internal_error)).await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
@@ -339,7 +334,7 @@ impl S3 for Handler {
             .run(Operation::BulkDelete, "", move |_| {
                 let mut deleted = Vec::new();
                 for object in delete.objects {
-                    objects.delete(&object.key).map_err(|error| S3Error::internal_error(error))?;
+                    objects.delete(&object.key).map_err(S3Error::internal_error)?;
                     deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
                 }
                 Ok(deleted)

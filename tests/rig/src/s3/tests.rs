@@ -1,5 +1,7 @@
 //! The server through a published client.
 
+#![allow(clippy::result_large_err, reason = "the error is the store's own")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
