@@ -56,7 +56,7 @@ impl Surroundings {
             network: Network::new(world.clock.clone()),
             ledger: Arc::default(),
             doors: Doors::default(),
-            metasrvs: (0..1 + draw(3)).map(|number| (Peer::Metasrv(number), Slot::default())).collect(),
+            metasrvs: (0..=draw(3)).map(|number| (Peer::Metasrv(number), Slot::default())).collect(),
             datanodes: (1..3 + draw(2)).map(|number| (Peer::Datanode(number), Slot::default())).collect(),
             config: Config {
                 lease_ms,
@@ -107,7 +107,7 @@ impl Surroundings {
                 bucket: world.way_to_the_bucket(),
             }));
         }
-        for number in 0..1 + world.draw(2) {
+        for number in 0..=world.draw(2) {
             machines.push(machine(Peer::Frontend(number), &|_| Role::Frontend { door: None }));
         }
         machines

@@ -105,6 +105,7 @@ impl Run {
     }
 
     /// Does it.
+    #[allow(clippy::too_many_lines, reason = "a table: one arm per fault")]
     pub(crate) async fn strike(&mut self, fault: Fault) {
         let world = self.around.world.clone();
         world.note(fault.name());

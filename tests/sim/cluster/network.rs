@@ -151,7 +151,7 @@ impl Network {
         if longest > 0 {
             // Mostly short, sometimes long: twice the same draw would reorder nothing.
             let micros = self.clock.random() % longest;
-            let micros = if self.clock.random() % 8 == 0 { micros } else { micros / 16 };
+            let micros = if self.clock.random().is_multiple_of(8) { micros } else { micros / 16 };
             self.clock.sleep(Duration::from_micros(micros as u64)).await;
         }
     }
@@ -260,6 +260,7 @@ impl Link {
 }
 
 /// The last item of a broken stream of results.
+#[allow(clippy::unnecessary_wraps, reason = "a stream's item, like `broken_end`")]
 pub(crate) fn broken_result<T>(from: Peer) -> Option<Result<T>> {
     Some(Err(broken(from)))
 }

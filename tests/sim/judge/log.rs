@@ -31,7 +31,7 @@ impl LogAudit {
         let listed = listed.map_err(|error| error.to_string())?;
         let mut highest: BTreeMap<Lane, (u64, bool)> = BTreeMap::new();
         let mut there = BTreeSet::new();
-        for path in listed.into_iter().filter(|path| path.as_ref().ends_with(".wal")) {
+        for path in listed.into_iter().filter(|path| path.extension() == Some("wal")) {
             let got = bucket.get(&path).await.map_err(|error| error.to_string())?;
             let bytes = got.bytes().await.map_err(|error| error.to_string())?;
             let (header, entries) = decode(&bytes).map_err(|error| format!("{path}: {error}"))?;
