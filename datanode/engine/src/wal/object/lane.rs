@@ -119,8 +119,9 @@ impl Writer {
                 return false;
             }
             Put::Fenced(why) => {
-                // Those that wait are not in the log. Those of this object are not either when a SEAL has its slot;
-                // when it is anything else, nobody can tell.
+                // Those that wait are not in the log. Of those of this object nobody can tell, even when a SEAL has
+                // its slot: the object may have landed, been replayed, flushed and deleted, and an earlier sealer's
+                // late SEAL come into its place (docs/models.md).
                 let (waiting, sealers) = self.shared.queue.lock().end(Phase::Fenced(why.clone()));
                 (self.shared.options.on_fenced.0)(&why);
                 refuse(batch, &unknown(&why));
