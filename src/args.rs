@@ -40,12 +40,20 @@ pub struct StandaloneArgs {
     /// Where everything is kept [default: ./varve-data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// HTTP: InfluxDB, SQL, metrics [default: 127.0.0.1:4000].
-    #[arg(long, value_name = "HOST:PORT")]
-    pub http_addr: Option<SocketAddr>,
+    /// Where clients connect.
+    #[command(flatten)]
+    pub clients: ClientAddrs,
     /// gRPC between roles [default: 127.0.0.1:4001].
     #[arg(long, value_name = "HOST:PORT")]
     pub grpc_addr: Option<SocketAddr>,
+}
+
+/// Where clients connect, on standalone and on a frontend.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClientAddrs {
+    /// HTTP: InfluxDB, SQL, metrics [default: 127.0.0.1:4000].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<SocketAddr>,
     /// MySQL wire [default: 127.0.0.1:4002].
     #[arg(long, value_name = "HOST:PORT")]
     pub mysql_addr: Option<SocketAddr>,
@@ -91,15 +99,9 @@ pub struct FrontendArgs {
     /// Settings file (TOML); docs/config.md lists the keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// HTTP: InfluxDB, SQL, metrics [default: 127.0.0.1:4000].
-    #[arg(long, value_name = "HOST:PORT")]
-    pub http_addr: Option<SocketAddr>,
-    /// MySQL wire [default: 127.0.0.1:4002].
-    #[arg(long, value_name = "HOST:PORT")]
-    pub mysql_addr: Option<SocketAddr>,
-    /// PostgreSQL wire [default: 127.0.0.1:4003].
-    #[arg(long, value_name = "HOST:PORT")]
-    pub postgres_addr: Option<SocketAddr>,
+    /// Where clients connect.
+    #[command(flatten)]
+    pub clients: ClientAddrs,
 }
 
 /// The flags that were given, in the shape of the settings: section, key, value.
@@ -119,15 +121,23 @@ fn text(path: Option<&PathBuf>) -> Option<String> {
     path.map(|path| path.to_string_lossy().into_owned())
 }
 
+impl ClientAddrs {
+    fn overrides(&self) -> Overrides {
+        Overrides::default()
+            .set("frontend", "http_addr", self.http_addr)
+            .set("frontend", "mysql_addr", self.mysql_addr)
+            .set("frontend", "postgres_addr", self.postgres_addr)
+    }
+}
+
 impl StandaloneArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        Overrides::default()
-            .set("frontend", "http_addr", self.http_addr)
-            .set("frontend", "grpc_addr", self.grpc_addr)
-            .set("frontend", "mysql_addr", self.mysql_addr)
-            .set("frontend", "postgres_addr", self.postgres_addr)
-            .set("datanode", "data_dir", text(self.data_dir.as_ref()))
+        self.clients.overrides().set("frontend", "grpc_addr", self.grpc_addr).set(
+            "datanode",
+            "data_dir",
+            text(self.data_dir.as_ref()),
+        )
     }
 }
 
@@ -151,9 +161,6 @@ impl DatanodeArgs {
 impl FrontendArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        Overrides::default()
-            .set("frontend", "http_addr", self.http_addr)
-            .set("frontend", "mysql_addr", self.mysql_addr)
-            .set("frontend", "postgres_addr", self.postgres_addr)
+        self.clients.overrides()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::args::StandaloneArgs;
+use crate::args::{ClientAddrs, StandaloneArgs};
 
 #[test]
 fn the_page_of_settings_names_every_key_with_its_default() {
@@ -24,7 +24,7 @@ fn a_flag_wins_and_an_unknown_key_is_refused() {
     std::fs::write(&file, "[datanode]\nwal_bytes_max = 7\n[frontend]\nhttp_addr = \"127.0.0.1:1\"\n").expect("written");
     let args = StandaloneArgs {
         config: Some(file.clone()),
-        http_addr: Some("127.0.0.1:2".parse().expect("an address")),
+        clients: ClientAddrs { http_addr: Some("127.0.0.1:2".parse().expect("an address")), ..ClientAddrs::default() },
         ..StandaloneArgs::default()
     };
     let config = Config::load(args.config.as_deref(), &args.overrides()).expect("valid");

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
 pub mod gateway;
 pub mod http;
 pub mod influx;

@@ -21,20 +21,16 @@ mod wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use varve_model::limits::POSTGRES_CONNECTIONS_MAX;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::task::TaskSet;
 
+use crate::accept::Accept;
 use crate::gateway::Gateway;
-
-/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The version PostgreSQL clients see; those that parse it look at the first number.
 const SERVER_VERSION: &str = concat!("15.0 (varve ", env!("CARGO_PKG_VERSION"), ")");
@@ -102,25 +98,7 @@ pub fn serve(listener: TcpListener, gateway: Arc<dyn Gateway>, tasks: TaskSet) {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let slots = Arc::new(Semaphore::new(POSTGRES_CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.tasks.token().cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let slot = slots.clone().try_acquire_owned().ok();
-                let served = shared.clone();
-                shared.tasks.spawn("postgres connection", async move {
-                    Box::pin(connection::serve(stream, served, slot.is_some())).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "postgres accept failed");
-                shared.clock.sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let (clock, tasks) = (shared.clock.clone(), shared.tasks.clone());
+    let accept = Accept { wire: "postgres", connections_max: POSTGRES_CONNECTIONS_MAX, clock, tasks };
+    accept.run(listener, |stream, has_room| connection::serve(stream, shared.clone(), has_room)).await;
 }

@@ -1,6 +1,6 @@
 //! Metadata in etcd: the cluster's store.
 //!
-//! The client library is a stub of the RPCs. Deadlines, the choice of an etcd
+//! The client library knows the RPCs and no more. Deadlines, the choice of an etcd
 //! member, the repair of broken watches and the renewal of leases are here:
 //! reads are tried on several members, a transaction is sent once, because one
 //! whose reply was lost would fail its own comparisons the second time. A lease

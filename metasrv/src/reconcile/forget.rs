@@ -45,7 +45,7 @@ async fn forget(executor: &Executor, session: NodeEpoch) -> Result<()> {
             Ok(Ok(())) => {}
             // Regions of it have not flushed yet, or the datanode went away: the next turn asks again.
             Ok(Err(failure)) => {
-                tracing::debug!(%session, error = %failure, "the log of a sealed session stays for now");
+                tracing::debug!(%session, error = %failure, "the log of a sealed session is still needed");
                 return Ok(());
             }
             Err(_) => return Ok(()),
