@@ -88,7 +88,7 @@ torture-cluster: rig ## Kills and pauses of a cluster's processes: KILLS=60 PAUS
 		VARVE_CLUSTER_KILLS=$(or $(KILLS),60) VARVE_CLUSTER_PAUSES=$(or $(PAUSES),20) \
 		$(CARGO) test --locked --workspace --test torture
 
-bench: bench-load bench-size ## All benchmarks
+bench: bench-load bench-size bench-cluster ## All benchmarks
 
 # The harness is built like a test, the server it measures as release: one slow build, not two.
 bench-load: build ## Rows per second acked and visible, CPU per stage
@@ -96,6 +96,9 @@ bench-load: build ## Rows per second acked and visible, CPU per stage
 
 bench-size: build ## Bytes per point after flush and after merge
 	VARVE_BINARY=$(abspath $(TARGET))/release/varve $(CARGO) test --locked --workspace --bench bench -- size $(ARGS)
+
+bench-cluster: build ## A cluster: rows/s, acknowledge p50/p99, requests to the bucket, five idle minutes
+	VARVE_BINARY=$(abspath $(TARGET))/release/varve $(CARGO) test --locked --workspace --bench bench -- cluster $(ARGS)
 
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
 	$(CARGO) deny check licenses bans sources
@@ -111,4 +114,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size bench-cluster deny typos docs ci clean

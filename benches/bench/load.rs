@@ -1,13 +1,48 @@
 //! Rows per second acked and visible, and CPU per stage.
 
-use std::sync::Mutex;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::generate;
 use crate::report::{self, Table};
-use varve_rig::process::{Folder, Server, binary};
+use varve_rig::cluster::{Cluster, Role};
+use varve_rig::http::Client;
+use varve_rig::process::{Folder, Server, binary, cpu_of};
+
+/// What is loaded: the servers that take requests and all processes that work for them.
+#[derive(Debug)]
+pub(crate) struct Target {
+    http: Vec<SocketAddr>,
+    pids: Vec<u32>,
+}
+
+impl Target {
+    /// One process.
+    pub(crate) fn standalone(server: &Server) -> Self {
+        Self { http: vec![server.http], pids: vec![server.pid()] }
+    }
+
+    /// The frontends of a cluster; etcd and the bucket's server are not counted.
+    pub(crate) fn cluster(cluster: &Cluster) -> Self {
+        let of = |role| cluster.nodes.iter().filter(move |node| node.role == role);
+        let ours = [Role::Metasrv, Role::Datanode, Role::Frontend].into_iter().flat_map(of);
+        Self {
+            http: of(Role::Frontend).map(|node| node.http).collect(),
+            pids: ours.map(|node| node.pid as u32).collect(),
+        }
+    }
+
+    /// A connection; consecutive numbers go to different servers.
+    pub(crate) fn client(&self, number: usize) -> Result<Client, String> {
+        Client::connect(self.http[number % self.http.len()])
+    }
+
+    fn cpu(&self) -> Duration {
+        self.pids.iter().map(|pid| cpu_of(*pid)).sum()
+    }
+}
 
 /// What a load cost.
 #[derive(Debug)]
@@ -17,39 +52,39 @@ pub(crate) struct Loaded {
     pub(crate) visible: Duration,
     pub(crate) server_cpu: Duration,
     pub(crate) loader_cpu: Duration,
+    /// Time of each request, ascending.
+    acks: Vec<Duration>,
+}
+
+impl Loaded {
+    /// The rows that every benchmark of a load has. `durability`: what an acknowledgement means.
+    pub(crate) fn report(&self, table: &mut Table, durability: &str) {
+        let per_million = 1e6 / self.rows as f64;
+        let percentile = |percent: usize| self.acks[(self.acks.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        table.row("rows", self.rows as f64, "");
+        table.row("acked", self.rows as f64 / self.acked.as_secs_f64(), &format!("rows/s, {durability}"));
+        table.row("visible", self.rows as f64 / self.visible.as_secs_f64(), "rows/s until count(*) equals rows sent");
+        table.row("ack_p50", percentile(50), "ms from request to reply");
+        table.row("ack_p99", percentile(99), "ms from request to reply");
+        table.row("server_cpu", self.server_cpu.as_secs_f64() * per_million, "CPU-s per million rows");
+        table.row(
+            "loader_cpu",
+            self.loader_cpu.as_secs_f64() * per_million,
+            "CPU-s per million rows, not in the above",
+        );
+    }
 }
 
 /// Writes the data set and waits until `count(*)` shows all of it.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-pub(crate) fn load(server: &Server, options: &Options) -> Result<Loaded, String> {
+pub(crate) fn load(target: &Target, options: &Options) -> Result<Loaded, String> {
     let bodies: Vec<_> = generate::bodies(options.hosts, options.hours, options.batch, options.seed).collect();
     let rows: u64 = bodies.iter().map(|(_, rows)| *rows as u64).sum();
-    let next = AtomicU64::new(0);
-    let failure = Mutex::new(None);
-    let (cpu_before, loader_before, start) = (server.cpu(), own_cpu(), Instant::now());
-    std::thread::scope(|scope| {
-        for _ in 0..options.workers {
-            scope.spawn(|| {
-                let outcome = server.client().and_then(|mut client| {
-                    while let Some((body, _)) = bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                        let (status, text) = client.post("/write?db=public", "text/plain", body)?;
-                        if status != 204 {
-                            return Err(format!("write: {status} {text}"));
-                        }
-                    }
-                    Ok(())
-                });
-                if let Err(error) = outcome {
-                    failure.lock().expect("no worker panics").get_or_insert(error);
-                }
-            });
-        }
-    });
-    if let Some(error) = failure.into_inner().expect("no worker panics") {
-        return Err(error);
-    }
-    let (acked, loader_cpu) = (start.elapsed(), own_cpu().saturating_sub(loader_before));
-    let mut client = server.client()?;
+    let (cpu_before, loader_before, start) = (target.cpu(), cpu_of(std::process::id()), Instant::now());
+    let mut acks = write(target, &bodies, options.workers)?;
+    let (acked, loader_cpu) = (start.elapsed(), cpu_of(std::process::id()).saturating_sub(loader_before));
+    acks.sort_unstable();
+    let mut client = target.client(0)?;
     loop {
         let seen = client.sql("SELECT count(*) FROM cpu")?.as_u64().unwrap_or(0);
         if seen == rows {
@@ -63,29 +98,44 @@ pub(crate) fn load(server: &Server, options: &Options) -> Result<Loaded, String>
         rows,
         acked,
         visible: start.elapsed(),
-        server_cpu: server.cpu().saturating_sub(cpu_before),
+        server_cpu: target.cpu().saturating_sub(cpu_before),
         loader_cpu,
+        acks,
     })
 }
 
-fn own_cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().into_iter().flat_map(|rest| rest.split_whitespace().skip(11).take(2));
-    Duration::from_millis(fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
+/// Sends all bodies, each once, from so many connections; the time of each request. Errors: one was refused.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn write(target: &Target, bodies: &[(Vec<u8>, usize)], workers: usize) -> Result<Vec<Duration>, String> {
+    let next = AtomicU64::new(0);
+    let work = |number| {
+        let mut client = target.client(number)?;
+        let mut acks = Vec::new();
+        while let Some((body, _)) = bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            let sent = Instant::now();
+            let (status, text) = client.post("/write?db=public", "text/plain", body)?;
+            if status != 204 {
+                return Err(format!("write: {status} {text}"));
+            }
+            acks.push(sent.elapsed());
+        }
+        Ok::<_, String>(acks)
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running = (0..workers).map(|number| scope.spawn(move || work(number))).collect::<Vec<_>>();
+        let ended = running.into_iter().map(|worker| worker.join().expect("no worker panics"));
+        ended.collect::<Result<Vec<_>, _>>().map(|acks| acks.concat())
+    })
 }
 
 /// The report of `make bench-load`.
 pub(crate) fn run(options: &Options) -> Result<String, String> {
     let folder = Folder::create("bench")?;
     let server = Server::start(&binary(env!("CARGO_BIN_EXE_varve")), folder.path(), &[])?;
-    let loaded = load(&server, options)?;
-    let per_million = 1e6 / loaded.rows as f64;
+    let loaded = load(&Target::standalone(&server), options)?;
     let mut table = Table::new("load", options);
-    table.row("rows", loaded.rows as f64, "");
-    table.row("acked", loaded.rows as f64 / loaded.acked.as_secs_f64(), "rows/s, D1 (fdatasync before the reply)");
-    table.row("visible", loaded.rows as f64 / loaded.visible.as_secs_f64(), "rows/s until count(*) equals rows sent");
-    table.row("server_cpu", loaded.server_cpu.as_secs_f64() * per_million, "CPU-s per million rows");
-    table.row("loader_cpu", loaded.loader_cpu.as_secs_f64() * per_million, "CPU-s per million rows, not in the above");
+    loaded.report(&mut table, "D1 (fdatasync before the reply)");
     table.row("rss_peak", server.rss_peak_mib() as f64, "MiB");
     for (stage, rows, nanos) in report::stages(&mut server.client()?)? {
         table.row(

@@ -3,6 +3,7 @@
 //! Server and loader share the machine, as in the published comparisons; the
 //! loader's own CPU time is reported apart. Every figure names its durability class.
 
+mod cluster;
 mod generate;
 mod load;
 mod report;
@@ -18,11 +19,13 @@ struct Options {
     seed: u64,
     batch: usize,
     workers: usize,
+    /// How long an idle cluster is watched.
+    idle_s: u64,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self, String> {
-        let mut options = Self { hosts: 100, hours: 24, seed: 123, batch: 10_000, workers: 2 };
+        let mut options = Self { hosts: 100, hours: 24, seed: 123, batch: 10_000, workers: 2, idle_s: 300 };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
             if flag == "--bench" {
@@ -36,6 +39,7 @@ impl Options {
                 "--seed" => options.seed = number,
                 "--batch" => options.batch = number as usize,
                 "--workers" => options.workers = number as usize,
+                "--idle-s" => options.idle_s = number,
                 _ => return Err(format!("unknown flag {flag}")),
             }
         }
@@ -52,7 +56,8 @@ fn main() -> ExitCode {
         match command {
             "load" => load::run(&options),
             "size" => size::run(&options),
-            _ => Err(format!("unknown benchmark '{command}'; load and size exist")),
+            "cluster" => cluster::run(&options),
+            _ => Err(format!("unknown benchmark '{command}'; load, size and cluster exist")),
         }
     };
     match run() {

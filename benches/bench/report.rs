@@ -45,10 +45,7 @@ fn cpus() -> usize {
 /// Stage, rows and CPU nanoseconds from `/metrics`, stages that ran only.
 pub(crate) fn stages(client: &mut Client) -> Result<Vec<(String, u64, f64)>, String> {
     let (_, text) = client.get("/metrics")?;
-    let value = |name: &str, stage: &str| {
-        let prefix = format!("{name}_total{{stage=\"{stage}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse::<f64>().ok()).unwrap_or(0.0)
-    };
+    let value = |name: &str, stage: &str| metric(&text, &format!("{name}_total{{stage=\"{stage}\"}}"));
     let stages =
         text.lines().filter_map(|line| line.strip_prefix("varve_stage_rows_total{stage=\"")?.split('"').next());
     Ok(stages
@@ -57,4 +54,9 @@ pub(crate) fn stages(client: &mut Client) -> Result<Vec<(String, u64, f64)>, Str
         })
         .filter(|(_, rows, nanos)| *rows > 0 || *nanos > 0.0)
         .collect())
+}
+
+/// The value of a metric by its name with labels, 0 when it is absent.
+pub(crate) fn metric(text: &str, name: &str) -> f64 {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
 }

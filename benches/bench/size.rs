@@ -1,7 +1,7 @@
 //! Bytes per point after flush and after the final merge.
 
 use crate::Options;
-use crate::load;
+use crate::load::{Target, load};
 use crate::report::Table;
 use varve_rig::process::{Folder, Server, binary};
 
@@ -12,7 +12,7 @@ const POINTS_PER_ROW: f64 = 10.0;
 pub(crate) fn run(options: &Options) -> Result<String, String> {
     let folder = Folder::create("bench")?;
     let server = Server::start(&binary(env!("CARGO_BIN_EXE_varve")), folder.path(), &[])?;
-    let loaded = load::load(&server, options)?;
+    let loaded = load(&Target::standalone(&server), options)?;
     let points = loaded.rows as f64 * POINTS_PER_ROW;
     let mut client = server.client()?;
     let mut table = Table::new("size", options);

@@ -3,7 +3,7 @@
 //! The lease is counted from our own send of the beat that metasrv answered,
 //! on the clock that counts through suspend: a late answer never lengthens it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,16 @@ use varve_service::task::TaskSet;
 
 use crate::host::Host;
 
+mod lease;
+mod orders;
+
+use lease::{Lease, Step};
+use orders::Orders;
+
 /// Beats that may wait for the stream.
 const BEAT_QUEUE_MAX: usize = 16;
-/// Reports that may wait for the next beat.
-const REPORT_QUEUE_MAX: usize = 256;
+/// Outcomes that may wait for the loop.
+const NEWS_QUEUE_MAX: usize = 256;
 /// Unanswered beats that are remembered; more means the lease is long over.
 const SENT_MAX: usize = 64;
 /// Pause before a broken stream is opened again.
@@ -82,55 +88,31 @@ struct Sent {
     life: Life,
 }
 
-/// Orders and what became of them. It outlives a broken stream, so that no order is carried out twice:
-/// a second truncate would remove rows that were acknowledged after the first.
-#[derive(Debug, Default)]
-struct Orders {
-    /// One at a time per subject, in order.
-    waiting: BTreeMap<Subject, VecDeque<Order>>,
-    /// Ids in `waiting`.
-    ids: BTreeSet<u64>,
-    /// Outcomes that metasrv has not confirmed, with the beat of this stream that carried them.
-    reports: BTreeMap<u64, (Report, Option<u64>)>,
-    /// Whether metasrv has answered a beat: the orders that came before it are known.
-    answered: bool,
+/// What a task of the loop has come to.
+enum News {
+    /// An order is carried out, or cannot be.
+    Done(Subject, Report),
+    /// A look at the log with this number: whether the session is known to be alive.
+    Looked(u64, bool),
 }
 
-impl Orders {
-    /// Outcomes to send with a beat. They are kept until that beat is answered.
-    fn report_with(&mut self, beat: u64) -> Vec<Report> {
-        let unsent = self.reports.values_mut().filter(|(_, carried)| carried.is_none());
-        unsent
-            .map(|(report, carried)| {
-                *carried = Some(beat);
-                report.clone()
-            })
-            .collect()
-    }
-
-    /// Metasrv has seen everything up to this beat.
-    fn confirmed(&mut self, beat: u64) {
-        self.answered = true;
-        self.reports.retain(|_, (_, carried)| carried.is_none_or(|carried| carried > beat));
-    }
-
-    /// What a broken stream carried may not have arrived.
-    fn stream_broke(&mut self) {
-        for (_, carried) in self.reports.values_mut() {
-            *carried = None;
-        }
-    }
+/// What outlives a broken stream.
+struct State {
+    orders: Orders,
+    lease: Lease,
+    /// For the tasks of the loop.
+    news: mpsc::Sender<News>,
 }
 
 impl Heart {
     /// Beats until the task set stops, or metasrv says that the session is over.
     pub(crate) async fn beat(self) {
         let token = self.tasks.token().clone();
-        let (done, mut finished) = mpsc::channel(REPORT_QUEUE_MAX);
-        let mut orders = Orders::default();
+        let (news, mut came) = mpsc::channel(NEWS_QUEUE_MAX);
+        let mut state = State { orders: Orders::default(), lease: Lease::default(), news };
         loop {
             let ended = tokio::select! {
-                ended = self.stream(&mut orders, &done, &mut finished) => ended,
+                ended = self.stream(&mut state, &mut came) => ended,
                 () = token.cancelled() => return,
             };
             if token.is_cancelled() {
@@ -147,7 +129,7 @@ impl Heart {
                 }
                 tracing::warn!(%error, "heartbeat stream broke; opening it again");
             }
-            orders.stream_broke();
+            state.orders.stream_broke();
             tokio::select! {
                 () = self.clock.sleep(RECONNECT_PAUSE) => {}
                 () = token.cancelled() => return,
@@ -155,12 +137,7 @@ impl Heart {
         }
     }
 
-    async fn stream(
-        &self,
-        orders: &mut Orders,
-        done: &mpsc::Sender<(Subject, Report)>,
-        finished: &mut mpsc::Receiver<(Subject, Report)>,
-    ) -> Result<()> {
+    async fn stream(&self, state: &mut State, came: &mut mpsc::Receiver<News>) -> Result<()> {
         let (beats, stream) = mpsc::channel(BEAT_QUEUE_MAX);
         let call = Call::system("heartbeat", OPEN_TIMEOUT);
         let mut replies =
@@ -180,7 +157,7 @@ impl Heart {
             if sent.len() > SENT_MAX {
                 sent.pop_front();
             }
-            let reports = orders.report_with(number);
+            let reports = state.orders.report_with(number);
             let beat = Beat { number, life, reports, regions: self.host.statistics() };
             beats.send(beat).await.map_err(|_| Error::unavailable("metasrv closed the heartbeat stream"))?;
             let next_beat = self.clock.sleep(self.session.interval);
@@ -189,12 +166,15 @@ impl Heart {
                 tokio::select! {
                     reply = replies.next() => {
                         let reply = reply.ok_or_else(|| Error::unavailable("metasrv ended the heartbeat stream"))??;
-                        self.take(reply, &mut sent, orders, done);
+                        self.take(reply, &mut sent, state);
                     }
-                    Some((subject, report)) = finished.recv() => {
-                        self.finish(subject, report, orders, done);
-                        break;
-                    }
+                    Some(news) = came.recv() => match news {
+                        News::Done(subject, report) => {
+                            self.finish(subject, report, state);
+                            break;
+                        }
+                        News::Looked(beginning, is_alive) => self.looked(beginning, is_alive, state),
+                    },
                     Ok(()) = changes.changed() => break,
                     () = &mut next_beat => break,
                 }
@@ -202,68 +182,71 @@ impl Heart {
         }
     }
 
-    fn take(
-        &self,
-        reply: BeatReply,
-        sent: &mut VecDeque<Sent>,
-        orders: &mut Orders,
-        done: &mpsc::Sender<(Subject, Report)>,
-    ) {
-        for order in reply.orders {
-            // An order is repeated until its report has arrived.
-            if orders.reports.contains_key(&order.id) || !orders.ids.insert(order.id) {
-                continue;
-            }
-            let subject = order.kind.subject();
-            let queue = orders.waiting.entry(subject).or_default();
-            queue.push_back(order);
-            if queue.len() == 1 {
-                self.start_first(subject, orders, done);
-            }
+    fn take(&self, reply: BeatReply, sent: &mut VecDeque<Sent>, state: &mut State) {
+        for order in state.orders.take(reply.orders) {
+            self.carry_out(order, state);
         }
         let Some(beat) = reply.beat else { return };
         while let Some(Sent { number, at, life }) = sent.pop_front() {
             if number == beat {
-                self.host.renew(at + self.session.lease);
+                self.granted(at + self.session.lease, state);
                 self.told.send_replace(life);
                 break;
             }
         }
-        orders.confirmed(beat);
-        self.tell_ready(orders);
+        state.orders.confirmed(beat);
+        self.tell_ready(state);
+    }
+
+    /// Metasrv has granted the lease until then.
+    fn granted(&self, until: Duration, state: &mut State) {
+        match state.lease.granted(self.clock.boot(), until) {
+            Step::Use(until) => self.host.renew(until),
+            Step::Wait => {}
+            Step::Look(beginning) => {
+                let (host, news) = (Arc::clone(&self.host), state.news.clone());
+                self.tasks.spawn("look at the log", async move {
+                    let looked = host.check_session().await;
+                    if let Err(error) = &looked {
+                        tracing::warn!(%error, "the lease begins when it is known that nobody has ended the session");
+                    }
+                    // The beat loop ends only with the whole set.
+                    let _ = news.send(News::Looked(beginning, looked.is_ok())).await;
+                });
+            }
+        }
+    }
+
+    fn looked(&self, beginning: u64, is_alive: bool, state: &mut State) {
+        if let Some(until) = state.lease.looked(beginning, is_alive) {
+            self.host.renew(until);
+            self.tell_ready(state);
+        }
     }
 
     /// An order is done; the next one of its subject starts.
-    fn finish(&self, subject: Subject, report: Report, orders: &mut Orders, done: &mpsc::Sender<(Subject, Report)>) {
-        orders.ids.remove(&report.order);
-        orders.reports.insert(report.order, (report, None));
-        if let Some(queue) = orders.waiting.get_mut(&subject) {
-            queue.pop_front();
-            if queue.is_empty() {
-                orders.waiting.remove(&subject);
-            }
+    fn finish(&self, subject: Subject, report: Report, state: &mut State) {
+        if let Some(next) = state.orders.finish(subject, report) {
+            self.carry_out(next, state);
         }
-        self.start_first(subject, orders, done);
-        self.tell_ready(orders);
+        self.tell_ready(state);
     }
 
-    fn start_first(&self, subject: Subject, orders: &Orders, done: &mpsc::Sender<(Subject, Report)>) {
-        let Some(order) = orders.waiting.get(&subject).and_then(VecDeque::front).cloned() else { return };
-        let (host, done) = (Arc::clone(&self.host), done.clone());
+    fn carry_out(&self, order: Order, state: &State) {
+        let (host, news) = (Arc::clone(&self.host), state.news.clone());
         self.tasks.spawn("order", async move {
-            let id = order.id;
+            let (id, subject) = (order.id, order.kind.subject());
             let outcome = host.carry_out(order.kind).await.map_err(Arc::new);
             if let Err(error) = &outcome {
                 tracing::warn!(order = id, %subject, %error, "an order of metasrv failed");
             }
-            // The beat loop ends only with the whole set.
             let found_epoch = outcome.as_ref().err().and_then(|error| NewerEpoch::of(error)).map(|newer| newer.0);
-            let _ = done.send((subject, Report { order: id, outcome, found_epoch })).await;
+            let _ = news.send(News::Done(subject, Report { order: id, outcome, found_epoch })).await;
         });
     }
 
-    fn tell_ready(&self, orders: &Orders) {
-        if orders.answered && orders.ids.is_empty() {
+    fn tell_ready(&self, state: &State) {
+        if state.orders.are_done() && state.lease.counts() {
             self.ready.send_replace(true);
         }
     }

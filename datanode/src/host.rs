@@ -51,6 +51,11 @@ impl Host {
         }
     }
 
+    /// Makes sure that nobody has ended the session. Errors: `Fenced`, `Unavailable`.
+    pub(crate) async fn check_session(&self) -> Result<()> {
+        self.engine.check_session().await
+    }
+
     /// The lease holds until `until`: every open region may acknowledge that long.
     pub(crate) fn renew(&self, until: Duration) {
         let mut valid_until = self.valid_until.lock();

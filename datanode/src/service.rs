@@ -22,6 +22,7 @@ use varve_proto::datanode::{
 use varve_proto::metasrv::{Life, MetasrvApi, Registration, Session};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
+use varve_service::telemetry::requests::{self, Verb};
 
 use crate::config::DatanodeConfig;
 use crate::heartbeat::{End, Heart};
@@ -215,6 +216,7 @@ fn until(stream: BatchStream, end: BoxFuture<'static, ()>, timeout: Duration) ->
 #[async_trait]
 impl DatanodeApi for Datanode {
     async fn write(&self, call: &Call, request: WriteRequest) -> Result<WriteReply> {
+        requests::count(Verb::Write);
         let span = tracing::debug_span!("write", request = call.request_id);
         // Each part has its own deadline, so that one slow region does not hide the outcome of the others.
         let parts = request.writes.into_iter().map(|write| self.within(call, self.write_one(write)));
@@ -222,6 +224,7 @@ impl DatanodeApi for Datanode {
     }
 
     async fn scan(&self, call: &Call, ticket: ScanTicket) -> Result<ScanReply> {
+        requests::count(Verb::Scan);
         let end = self.clock.boot() + call.timeout;
         let reply = match ticket {
             ScanTicket::Region(spec) => self.within(call, self.queries.region(&spec)).await?,
@@ -232,6 +235,7 @@ impl DatanodeApi for Datanode {
     }
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
+        requests::count(Verb::Describe);
         let span = tracing::debug_span!("describe", request = call.request_id);
         let _entered = span.enter();
         let region = self.host.region(request.region)?;

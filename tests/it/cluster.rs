@@ -13,6 +13,7 @@ use varve_rig::s3::{ACCESS_KEY, Fault, Objects, Operation, Rule, SECRET_KEY, Ser
 
 use crate::cases::{Rows, run_all};
 use crate::kit::{Door, have};
+use crate::{mysql, postgres, tools};
 
 const VARVE: &str = env!("CARGO_BIN_EXE_varve");
 
@@ -42,7 +43,8 @@ impl Running {
     }
 
     fn door(&self, frontend: usize) -> Door {
-        Door::new(self.nodes(Role::Frontend)[frontend].http)
+        let node = &self.nodes(Role::Frontend)[frontend];
+        Door::new(node.http, node.mysql.expect("it is served"), node.postgres.expect("it is served"))
     }
 
     async fn restart(&self, node: &Node) {
@@ -101,6 +103,20 @@ async fn cases_pass_on_a_cluster() {
     let Some(running) = Running::start(size(2, 1, 1)).await else { return };
     run_all(&running.door(0), "memory", 3, Rows::InMemory).await;
     run_all(&running.door(0), "files", 3, Rows::InFiles).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_get_the_answers_that_standalone_gives() {
+    let Some(running) = Running::start(size(2, 1, 1)).await else { return };
+    let door = running.door(0);
+    mysql::python_drivers(&door).await;
+    door.clear().await;
+    mysql::command_line(&door).await;
+    door.clear().await;
+    postgres::driver(&door).await;
+    postgres::command_line(&door).await;
+    door.clear().await;
+    tools::influx_packages(&door).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

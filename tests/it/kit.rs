@@ -36,14 +36,14 @@ impl Varve {
     pub(crate) async fn start_with(adapter: Adapter) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let node = Standalone::start(config(folder.path()), adapter).await.expect("starts on an empty folder");
-        Self { door: Door::new(node.http), node, folder }
+        Self { door: Door::new(node.http, node.mysql, node.postgres), node, folder }
     }
 
     /// Stops cleanly and starts again on the same folder.
     pub(crate) async fn restart(self) -> Self {
         self.node.stop().await;
         let node = Standalone::start(config(self.folder.path()), Adapter::InProcess).await.expect("starts again");
-        Self { door: Door::new(node.http), node, folder: self.folder }
+        Self { door: Door::new(node.http, node.mysql, node.postgres), node, folder: self.folder }
     }
 
     /// Stops cleanly and hands out the folder.
@@ -65,16 +65,18 @@ impl Deref for Varve {
     }
 }
 
-/// A server's HTTP, whoever runs it.
+/// Where clients reach a server, whoever runs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) addr: SocketAddr,
+    pub(crate) mysql: SocketAddr,
+    pub(crate) postgres: SocketAddr,
     pub(crate) http: reqwest::Client,
 }
 
 impl Door {
-    pub(crate) fn new(addr: SocketAddr) -> Self {
-        Self { addr, http: reqwest::Client::new() }
+    pub(crate) fn new(addr: SocketAddr, mysql: SocketAddr, postgres: SocketAddr) -> Self {
+        Self { addr, mysql, postgres, http: reqwest::Client::new() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -106,6 +108,13 @@ impl Door {
         let (status, reply) = self.sql(statement).await;
         assert_eq!(status, 200, "{statement}: {reply}");
         reply["output"][0]["records"]["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Drops all tables of `public`.
+    pub(crate) async fn clear(&self) {
+        for row in self.rows("SHOW TABLES").await {
+            self.run(&format!("DROP TABLE \"{}\"", row[0].as_str().unwrap_or_default())).await;
+        }
     }
 
     /// Runs one statement that must succeed.

@@ -2,10 +2,10 @@
 
 use tokio_postgres::NoTls;
 
-use crate::kit::{Varve, have};
+use crate::kit::{Door, Varve, have};
 
-async fn connect(varve: &Varve) -> tokio_postgres::Client {
-    let addr = varve.node.postgres;
+async fn connect(door: &Door) -> tokio_postgres::Client {
+    let addr = door.postgres;
     let setting = format!("host={} port={} user=u dbname=public", addr.ip(), addr.port());
     let (client, connection) = tokio_postgres::connect(&setting, NoTls).await.expect("connects");
     #[allow(clippy::disallowed_methods, reason = "a test's own background task")]
@@ -16,7 +16,13 @@ async fn connect(varve: &Varve) -> tokio_postgres::Client {
 #[tokio::test]
 async fn simple_and_extended_protocol_read_what_was_written() {
     let varve = Varve::start().await;
-    let client = connect(&varve).await;
+    driver(&varve).await;
+    varve.stop().await;
+}
+
+/// Defines, writes and reads with tokio-postgres.
+pub(crate) async fn driver(door: &Door) {
+    let client = connect(door).await;
     client
         .batch_execute("CREATE TABLE p (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE, n BIGINT)")
         .await
@@ -32,18 +38,23 @@ async fn simple_and_extended_protocol_read_what_was_written() {
     assert_eq!(error.code().map(|code| code.code()), Some("42P01"));
     let error = client.query("SELEC 1", &[]).await.expect_err("syntax");
     assert_eq!(error.code().map(|code| code.code()), Some("42601"));
-    varve.stop().await;
 }
 
 #[tokio::test]
 async fn psql_lists_and_describes_tables() {
+    let varve = Varve::start().await;
+    command_line(&varve).await;
+    varve.stop().await;
+}
+
+/// Lists and describes with psql.
+pub(crate) async fn command_line(door: &Door) {
     let present = std::process::Command::new("psql").arg("--version").output().is_ok();
     if !have("psql", present) {
         return;
     }
-    let varve = Varve::start().await;
-    varve.run("CREATE TABLE listed (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE)").await;
-    let addr = varve.node.postgres;
+    door.run("CREATE TABLE listed (host STRING PRIMARY KEY, t TIMESTAMP(3) TIME INDEX, v DOUBLE)").await;
+    let addr = door.postgres;
     for (command, expected) in [("\\dt", "listed"), ("\\d listed", "double precision"), ("\\l", "public")] {
         let output = tokio::process::Command::new("psql")
             .args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string(), "-U", "u", "-d", "public"])
@@ -54,5 +65,4 @@ async fn psql_lists_and_describes_tables() {
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && text.contains(expected), "{command}: {text}");
     }
-    varve.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Judges from outside, where Python has them: client packages and Parquet readers.
 
-use crate::kit::{Varve, have};
+use crate::kit::{Door, Varve, have};
 
 /// Runs a Python program with arguments; `None` when a module is absent.
 pub(crate) async fn python(module: &str, program: &str, args: &[String]) -> Option<String> {
@@ -36,17 +36,22 @@ async fn duckdb_and_pyarrow_read_the_files_as_one_table() {
 #[tokio::test]
 async fn the_python_influx_packages_write_as_they_are() {
     let varve = Varve::start().await;
-    let addr = varve.addr.to_string();
+    influx_packages(&varve).await;
+    varve.stop().await;
+}
+
+/// The packages `influxdb` and `influxdb-client`.
+pub(crate) async fn influx_packages(door: &Door) {
+    let addr = door.addr.to_string();
     let v1 = "import sys\nfrom influxdb import InfluxDBClient\nh,p=sys.argv[1].split(':')\nc=InfluxDBClient(h,int(p))\nc.create_database('py')\nc.switch_database('py')\nassert c.write_points([{'measurement':'m','tags':{'host':'a'},'time':1,'fields':{'v':1.5}}])\nprint([d['name'] for d in c.get_list_database()])";
     if let Some(answer) = python("influxdb", v1, std::slice::from_ref(&addr)).await {
         assert!(answer.contains("'py'"), "{answer}");
-        let (_, reply) = varve.sql_in("py", "SELECT v FROM m").await;
+        let (_, reply) = door.sql_in("py", "SELECT v FROM m").await;
         assert_eq!(reply["output"][0]["records"]["rows"][0][0], 1.5, "{reply}");
     }
     let v2 = "import sys\nfrom influxdb_client import InfluxDBClient, Point\nfrom influxdb_client.client.write_api import SYNCHRONOUS\nc=InfluxDBClient(url='http://'+sys.argv[1], token='t', org='o')\nc.write_api(write_options=SYNCHRONOUS).write(bucket='public', record=Point('m2').tag('host','a').field('v',2).time(5))\nprint(c.ping(), c.ready().status)";
     if let Some(answer) = python("influxdb_client", v2, &[addr]).await {
         assert_eq!(answer, "True ready");
-        assert_eq!(varve.rows("SELECT v FROM m2").await[0][0], 2);
+        assert_eq!(door.rows("SELECT v FROM m2").await[0][0], 2);
     }
-    varve.stop().await;
 }

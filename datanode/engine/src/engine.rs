@@ -222,6 +222,12 @@ impl Engine {
         self.inner.fenced.load(Ordering::Acquire)
     }
 
+    /// Makes sure that nobody has ended this session while its owner could not know. Errors: `Fenced`; then all
+    /// regions are ended before this returns. `Unavailable` = unknown: ask again.
+    pub async fn check_session(&self) -> Result<()> {
+        self.inner.wal.check_session().await
+    }
+
     /// Ends another session for good, on metasrv's order: its log takes no block after this returned. Idempotent.
     /// Errors: `InvalidRequest` for the own session, which [`Engine::stop`] ends; `Unavailable` = order it again.
     pub async fn seal_session(&self, session: NodeEpoch) -> Result<()> {

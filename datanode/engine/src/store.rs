@@ -6,6 +6,8 @@ pub mod credential;
 pub mod delete;
 pub mod fault;
 pub mod folder;
+#[cfg(test)]
+pub(crate) mod overtaken;
 pub mod path;
 pub mod probe;
 pub mod s3;

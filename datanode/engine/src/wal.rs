@@ -19,6 +19,8 @@ use crate::format::block::Block;
 
 pub mod local;
 pub mod object;
+#[cfg(test)]
+mod sample;
 
 /// Where a block is: one address type for both logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +105,10 @@ pub trait Wal: Debug + Send + Sync {
     /// Makes sure that nobody but this session writes to any of these any more, and that replay can read them.
     /// Errors: `Unavailable` naming the session that is elsewhere, or the store; `Fenced` when this session has ended.
     async fn check_sources(&self, sources: &[Source]) -> Result<()>;
+
+    /// Makes sure that nobody has ended this session: to be asked when others may have, since a session that writes
+    /// nothing would not learn of it. Errors: `Fenced`; `Unavailable` = unknown.
+    async fn check_session(&self) -> Result<()>;
 
     /// Tells that the region's rows up to `flushed_to` are not needed any more; frees what nobody needs.
     async fn trim(&self, region: RegionId, flushed_to: Sequence) -> Result<()>;

@@ -1,6 +1,7 @@
 //! What a statement answers.
 
 pub mod column;
+pub(crate) mod float;
 
 use std::fmt::Debug;
 use std::pin::Pin;

@@ -37,6 +37,19 @@ pub fn binary(of_this_build: &str) -> PathBuf {
     std::env::var_os("VARVE_BINARY").map_or_else(|| PathBuf::from(of_this_build), PathBuf::from)
 }
 
+/// User and system CPU time of a process so far (`/proc/pid/stat`, 100 ticks per second on Linux); zero when it is gone.
+pub fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ticks: u64 = stat
+        .rsplit(')')
+        .next()
+        .into_iter()
+        .flat_map(|rest| rest.split_whitespace().skip(11).take(2))
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// The process; killed on drop.
 #[derive(Debug)]
 pub struct Server {
@@ -72,6 +85,11 @@ impl Server {
         Ok(Self { child, folder: folder.to_owned(), http })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`. Whether the process had ended by itself before.
     pub fn kill(&mut self) -> bool {
         let ended = self.has_ended();
@@ -90,17 +108,9 @@ impl Server {
         Client::connect(self.http)
     }
 
-    /// User and system CPU time so far (`/proc/pid/stat`, 100 ticks per second on Linux).
+    /// User and system CPU time so far.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let ticks: u64 = stat
-            .rsplit(')')
-            .next()
-            .into_iter()
-            .flat_map(|rest| rest.split_whitespace().skip(11).take(2))
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        Duration::from_millis(ticks * 10)
+        cpu_of(self.child.id())
     }
 
     /// Peak resident memory in MiB.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use super::requests::{self, Verb};
 use super::stage::{self, Stage};
 
 /// Media type of the page.
@@ -22,7 +23,7 @@ impl Metrics {
         register(&mut self.0.lock());
     }
 
-    /// All metrics in the OpenMetrics text format, stage counters first.
+    /// All metrics in the OpenMetrics text format, the static counters first.
     pub fn render(&self) -> String {
         let mut text = String::new();
         for (name, help, value) in [
@@ -40,6 +41,11 @@ impl Metrics {
                 };
                 let _ = writeln!(text, "{name}_total{{stage=\"{}\"}} {value}", stage.name());
             }
+        }
+        let name = "varve_datanode_requests";
+        let _ = writeln!(text, "# HELP {name} Requests that the datanode took.\n# TYPE {name} counter");
+        for verb in Verb::ALL {
+            let _ = writeln!(text, "{name}_total{{verb=\"{}\"}} {}", verb.name(), requests::total(verb));
         }
         if encode(&mut text, &self.0.lock()).is_err() {
             // Writing to a String cannot fail; a metric that cannot be encoded ends the page.

@@ -19,16 +19,25 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn read(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
     let doing = || format!("read the manifest of region {}", ctx.region);
     for _ in 0..ATTEMPTS {
-        match read_once(ctx).await {
+        let (newest, checkpoint) = match newest_checkpoint(ctx).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.context(doing)?,
+        };
+        match follow_all(ctx, checkpoint).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // What is missing behind an old checkpoint was collected, not lost.
+            Err(error) if error.kind() == ErrorKind::Corrupt && newest_name(ctx).await.context(doing)? > newest => {}
             other => return other.context(doing),
         }
     }
     Err(Error::unavailable("manifest versions are collected faster than they can be read").context(doing()))
 }
 
-async fn read_once(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
-    let mut head = newest_checkpoint(ctx).await?;
+/// The state after every version that is listed behind this one. Errors: `Corrupt`, `NotFound`, `Unavailable`.
+async fn follow_all(
+    ctx: &FileContext,
+    mut head: Option<(ManifestState, Hash)>,
+) -> Result<Option<(ManifestState, Hash)>> {
     let after = head.as_ref().map(|(state, _)| ctx.paths.manifest(state.version));
     for path in list(ctx, &ctx.paths.manifests(), after).await? {
         let Some(version) = number_of(&path) else { continue };
@@ -65,19 +74,25 @@ pub(super) async fn checkpoint(ctx: &FileContext, path: &Path) -> Result<(Manife
     Ok((checkpoint.state, checkpoint.hash))
 }
 
-/// The newest checkpoint that can be read: a damaged one is passed over, since versions are the authority.
-async fn newest_checkpoint(ctx: &FileContext) -> Result<Option<(ManifestState, Hash)>> {
-    let mut paths = list(ctx, &ctx.paths.checkpoints(), None).await?;
-    paths.sort_unstable();
+/// The newest checkpoint that can be read, behind the number of the newest that is listed: a damaged one is passed
+/// over, since versions are the authority. Errors: `NotFound`, `Unavailable`.
+async fn newest_checkpoint(ctx: &FileContext) -> Result<(Option<u64>, Option<(ManifestState, Hash)>)> {
+    let paths = list(ctx, &ctx.paths.checkpoints(), None).await?;
+    let newest = paths.iter().filter_map(number_of).max();
     for path in paths.iter().rev() {
         match checkpoint(ctx, path).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::error!(%path, %error, "a manifest checkpoint is damaged");
             }
-            other => return other.map(Some),
+            other => return other.map(|state| (newest, Some(state))),
         }
     }
-    Ok(None)
+    Ok((newest, None))
+}
+
+/// The number of the newest checkpoint. Errors: `Unavailable`.
+async fn newest_name(ctx: &FileContext) -> Result<Option<u64>> {
+    Ok(list(ctx, &ctx.paths.checkpoints(), None).await?.iter().filter_map(number_of).max())
 }
 
 async fn get(ctx: &FileContext, path: &Path) -> Result<bytes::Bytes> {

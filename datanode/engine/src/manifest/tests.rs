@@ -22,6 +22,7 @@ use crate::format::block::Block;
 use crate::format::fixture;
 use crate::sst::meta::{Bucket, FileMeta, FileName, IndexSegmentMeta, Tombstone, TombstoneSeries};
 use crate::store::fault::{FaultRates, FaultStore};
+use crate::store::overtaken::Overtaken;
 use crate::store::path::RegionPaths;
 use crate::wal::{EncodedBlock, Pending, Source, Wal, WalStatus};
 
@@ -46,6 +47,10 @@ impl Wal for NoWal {
     }
 
     async fn check_sources(&self, _: &[Source]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check_session(&self) -> Result<()> {
         Ok(())
     }
 
@@ -157,6 +162,27 @@ async fn the_head_is_found_behind_checkpoints_and_collected_versions() {
     let reopened = open(context(store, 2, &clock)).await.unwrap();
     assert_eq!(reopened.state().version, 31);
     assert_eq!(reopened.state().files.len(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_was_overtaken_by_two_checkpoints_reads_again() {
+    for had_checkpoint in [false, true] {
+        let (store, clock) = (Arc::new(InMemory::new()), clock(8));
+        let mut owner = open(context(store.clone(), 1, &clock)).await.unwrap();
+        let before = if had_checkpoint { 5 } else { 2 };
+        for number in 1..=before {
+            owner.commit(edit(number)).await.unwrap();
+        }
+        let overtaken_by = async move {
+            for number in before + 1..=20 {
+                owner.commit(edit(number)).await.unwrap();
+            }
+        };
+        let slow = Overtaken::new(store.clone(), RegionPaths::new(REGION).manifests(), 0, overtaken_by);
+        let (head, _) = head::read(&context(Arc::new(slow), 1, &clock)).await.unwrap().unwrap();
+        assert_eq!(head.version, 20);
+        assert!(store.get(&RegionPaths::new(REGION).manifest(before + 1)).await.is_err(), "what was read is collected");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -250,6 +250,11 @@ impl Wal for LocalWal {
         }
     }
 
+    async fn check_session(&self) -> Result<()> {
+        // The folder is locked by this process.
+        Ok(())
+    }
+
     async fn trim(&self, region: RegionId, flushed_to: Sequence) -> Result<()> {
         failpoint!("wal.trim.before");
         let free = {

@@ -198,6 +198,22 @@ impl Wal for ObjectWal {
         Ok(())
     }
 
+    async fn check_session(&self) -> Result<()> {
+        let shared = &self.shared;
+        for lane in 0..shared.options.lanes {
+            if let Phase::Fenced(why) = shared.queue.lock().phase() {
+                return Err(fenced(why));
+            }
+            let head = if lane == 0 { shared.index.lock().head() } else { 0 };
+            let lane = (shared.session, lane);
+            if let Some(why) = seal::find_end(&*shared.store, &shared.clock, lane, head).await? {
+                shared.end(&why);
+                return Err(fenced(&why));
+            }
+        }
+        Ok(())
+    }
+
     async fn trim(&self, region: RegionId, flushed_to: Sequence) -> Result<()> {
         failpoint!("wal.trim.before");
         self.shared.others.flushed(region, flushed_to);
@@ -234,6 +250,19 @@ impl Wal for ObjectWal {
 }
 
 impl Shared {
+    /// Another process has ended the session: who waits is refused for certain, the owner is told, once.
+    fn end(&self, why: &str) {
+        let Some((waiting, sealers)) = self.queue.lock().fence(why) else { return };
+        (self.options.on_fenced.0)(why);
+        for waiter in waiting {
+            let _ = waiter.reply.send(Err(fenced(why)));
+        }
+        for sealer in sealers {
+            let _ = sealer.send(Err(fenced(why)));
+        }
+        self.wake.notify_one();
+    }
+
     /// Trims as if every acknowledged row were flushed: the planted bug, and nothing without it.
     fn trim_on_ack(&self, blocks: &BTreeMap<RegionId, Sequence>) -> bool {
         if !bug::is(Bug::TrimOnAck) {

@@ -13,6 +13,7 @@ use varve_model::time::TimeUnit;
 use super::kind;
 use super::wire::Outbox;
 use crate::output::column::{Cells, Column, ColumnType};
+use crate::output::float::write_float;
 
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,39 +101,11 @@ fn text(out: &mut BytesMut, cells: &Cells, column: &Column, row: usize, zone: Zo
             _ => integer(out, values.value(row)),
         },
         Cells::U64(values) => integer(out, values.value(row)),
-        Cells::F32(values) => {
-            let value = values.value(row);
-            float(out, f64::from(value), |out| write!(out, "{value}"), |out| write!(out, "{value:e}"));
-        }
-        Cells::F64(values) => {
-            let value = values.value(row);
-            float(out, value, |out| write!(out, "{value}"), |out| write!(out, "{value:e}"));
-        }
+        Cells::F32(values) => short(out, |out| write_float(out, values.value(row))),
+        Cells::F64(values) => short(out, |out| write_float(out, values.value(row))),
         Cells::Text(values) => out.put_lenenc_str(values.value(row).as_bytes()),
         Cells::Binary(values) => out.put_lenenc_str(values.value(row)),
     }
-}
-
-/// Writes a float with an exponent where digits would be many. MySQL has no NaN and no
-/// infinities; these names are what most languages read.
-fn float(
-    out: &mut BytesMut,
-    value: f64,
-    plain: impl FnOnce(&mut BytesMut) -> std::fmt::Result,
-    exponent: impl FnOnce(&mut BytesMut) -> std::fmt::Result,
-) {
-    const PLAIN: Range<f64> = 1e-5..1e15;
-    short(out, |out| {
-        if value.is_nan() {
-            out.write_str("NaN")
-        } else if value.is_infinite() {
-            out.write_str(if value > 0.0 { "Infinity" } else { "-Infinity" })
-        } else if value == 0.0 || PLAIN.contains(&value.abs()) {
-            plain(out)
-        } else {
-            exponent(out)
-        }
-    });
 }
 
 fn day(days: i64) -> Option<NaiveDateTime> {

@@ -10,6 +10,7 @@ use varve_model::time::TimeUnit;
 
 use super::kind::{self, Format};
 use crate::output::column::{Cells, Column, ColumnType};
+use crate::output::float::write_float;
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 pub(super) const EPOCH_DAYS: i64 = 10_957;
@@ -59,14 +60,9 @@ fn text(out: &mut BytesMut, cells: &Cells, column: &Column, row: usize) {
             _ => integer(out, values.value(row)),
         },
         Cells::U64(values) => integer(out, values.value(row)),
-        Cells::F32(values) => {
-            let value = values.value(row);
-            float(out, f64::from(value), |out| write!(out, "{value}"), |out| write!(out, "{value:e}"));
-        }
-        Cells::F64(values) => {
-            let value = values.value(row);
-            float(out, value, |out| write!(out, "{value}"), |out| write!(out, "{value:e}"));
-        }
+        // Writing to a BytesMut cannot fail: it grows.
+        Cells::F32(values) => drop(write_float(out, values.value(row))),
+        Cells::F64(values) => drop(write_float(out, values.value(row))),
         Cells::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
         Cells::Binary(values) => {
             out.extend_from_slice(b"\\x");
@@ -75,26 +71,6 @@ fn text(out: &mut BytesMut, cells: &Cells, column: &Column, row: usize) {
             }
         }
     }
-}
-
-/// Writes a float as PostgreSQL does: special names, and an exponent where digits would be many.
-fn float(
-    out: &mut BytesMut,
-    value: f64,
-    plain: impl FnOnce(&mut BytesMut) -> std::fmt::Result,
-    exponent: impl FnOnce(&mut BytesMut) -> std::fmt::Result,
-) {
-    const PLAIN: Range<f64> = 1e-5..1e15;
-    // Writing to a BytesMut cannot fail: it grows.
-    let _ = if value.is_nan() {
-        out.write_str("NaN")
-    } else if value.is_infinite() {
-        out.write_str(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    } else if value == 0.0 || PLAIN.contains(&value.abs()) {
-        plain(out)
-    } else {
-        exponent(out)
-    };
 }
 
 fn year(out: &mut BytesMut, date: &impl Datelike) -> &'static str {

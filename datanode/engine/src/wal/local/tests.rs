@@ -1,38 +1,17 @@
 //! The local log: what a crash may tear, what is damage, who may be confirmed.
 
 use futures::TryStreamExt;
-use varve_model::id::{RegionEpoch, SchemaVersion, SeriesId};
-use varve_model::series::SeriesKeys;
 use varve_service::clock::ManualClock;
 use varve_service::task::Blocking;
 
 use super::*;
-use crate::format::block::{BlockBody, encode};
 use crate::format::segment::HEADER;
+use crate::wal::sample::{self, encoded};
 
 const CLUSTER: ClusterId = ClusterId(1);
 
 fn block(region: u64, first_seq: u64, rows: u64) -> Block {
-    Block {
-        region: RegionId(region),
-        epoch: RegionEpoch(1),
-        schema_version: SchemaVersion(0),
-        first_seq: Sequence(first_seq),
-        tokens: Vec::new(),
-        first_new_series: SeriesId(0),
-        new_series: SeriesKeys::default(),
-        body: BlockBody::Rows {
-            series: vec![0; rows as usize],
-            ts: (0..rows as i64).map(|row| row * 1_000_003 % 977).collect(),
-            fields: Vec::new(),
-        },
-    }
-}
-
-fn encoded(block: &Block) -> EncodedBlock {
-    let mut bytes = Vec::new();
-    encode(block, &mut bytes);
-    EncodedBlock { region: block.region, first_seq: block.first_seq, rows: block.rows(), bytes }
+    sample::block(RegionId(region), first_seq, rows)
 }
 
 struct Node {

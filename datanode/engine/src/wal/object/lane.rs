@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::path::Path;
 use varve_model::id::Nonce;
 use varve_model::{Error, ErrorKind, Result};
 use varve_service::telemetry::stage::{self, Stage};
@@ -122,13 +123,8 @@ impl Writer {
                 // Those that wait are not in the log. Of those of this object nobody can tell, even when a SEAL has
                 // its slot: the object may have landed, been replayed, flushed and deleted, and an earlier sealer's
                 // late SEAL come into its place (docs/models.md).
-                let (waiting, sealers) = self.shared.queue.lock().end(Phase::Fenced(why.clone()));
-                (self.shared.options.on_fenced.0)(&why);
+                self.shared.end(&why);
                 refuse(batch, &unknown(&why));
-                refuse(waiting, &fenced(&why));
-                for sealer in sealers {
-                    let _ = sealer.send(Err(fenced(&why)));
-                }
                 return false;
             }
         }
@@ -150,7 +146,7 @@ impl Writer {
             match created {
                 Ok(Created::Created) => return Put::Durable,
                 Ok(Created::Occupied(_)) if bug::is(Bug::TakenIsSuccess) => return Put::Durable,
-                Ok(Created::Occupied(found)) => return Put::Fenced(describe(path.as_ref(), &found)),
+                Ok(Created::Occupied(found)) => return Put::Fenced(describe(&path, &found)),
                 Err(_) if bug::is(Bug::SecondBody) => return Put::GivenUp,
                 Err(error) => {
                     tracing::warn!(%path, %error, "the outcome of a log write is not known: going on with the same body");
@@ -211,7 +207,7 @@ impl Writer {
                 }
             };
             if let Some(found) = found.filter(|found| !seal::is_seal(found)) {
-                return Err(fenced(&describe(path.as_ref(), &found)));
+                return Err(fenced(&describe(&path, &found)));
             }
         }
         Ok(())
@@ -241,9 +237,9 @@ pub(super) async fn delete_trimmable(shared: &Shared) {
 }
 
 /// What another process put into our slot.
-fn describe(path: &str, found: &[u8]) -> String {
+fn describe(path: &Path, found: &[u8]) -> String {
     match ObjectHeader::decode(found).map(|header| header.kind) {
-        Ok(ObjectKind::Seal { sealer }) => format!("the session was sealed by session {sealer} at {path}"),
+        Ok(ObjectKind::Seal { sealer }) => seal::sealed_by(sealer, path),
         Ok(ObjectKind::Data) => format!("{path} holds blocks that this process did not write"),
         Err(_) => format!("{path} holds something that is no log object"),
     }

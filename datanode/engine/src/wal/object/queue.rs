@@ -21,6 +21,9 @@ pub(super) struct Waiter {
     pub(super) charge: Charge,
 }
 
+/// Who waits for the log's SEALs.
+type Sealer = oneshot::Sender<Result<()>>;
+
 /// How far the log's life has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -53,7 +56,7 @@ pub(super) struct Queue {
     waiting: VecDeque<Waiter>,
     bytes: usize,
     phase: Phase,
-    sealers: Vec<oneshot::Sender<Result<()>>>,
+    sealers: Vec<Sealer>,
 }
 
 impl Queue {
@@ -118,9 +121,19 @@ impl Queue {
         Cut::Batch(batch)
     }
 
-    /// Ends the log. Returns those who wait for blocks and those who wait for its seal.
-    pub(super) fn end(&mut self, phase: Phase) -> (Vec<Waiter>, Vec<oneshot::Sender<Result<()>>>) {
-        self.phase = phase;
+    /// Ends the log because another process did, unless that is known. Returns as [`Queue::end`].
+    pub(super) fn fence(&mut self, why: &str) -> Option<(Vec<Waiter>, Vec<Sealer>)> {
+        match self.phase {
+            Phase::Fenced(_) => None,
+            _ => Some(self.end(Phase::Fenced(why.to_owned()))),
+        }
+    }
+
+    /// Ends the log; one that was fenced stays so. Returns those who wait for blocks and those who wait for its seal.
+    pub(super) fn end(&mut self, phase: Phase) -> (Vec<Waiter>, Vec<Sealer>) {
+        if !matches!(self.phase, Phase::Fenced(_)) {
+            self.phase = phase;
+        }
         self.bytes = 0;
         (std::mem::take(&mut self.waiting).into(), std::mem::take(&mut self.sealers))
     }

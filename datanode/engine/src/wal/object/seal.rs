@@ -85,6 +85,41 @@ pub(crate) async fn list(
     Ok(slots)
 }
 
+/// Why a lane's writer, whose next slot is `head`, can write no more; `None` while it can. A SEAL below ends nothing:
+/// its sealer was slow and met a trimmed slot. Errors: `Unavailable`.
+pub(super) async fn find_end(
+    store: &dyn ObjectStore,
+    clock: &SharedClock,
+    (session, lane): (NodeEpoch, u8),
+    head: u64,
+) -> Result<Option<String>> {
+    for (slot, meta) in list(store, clock, session, lane).await? {
+        if slot >= head
+            && let Some(sealer) = sealer_of(store, clock, &meta.location).await?
+        {
+            return Ok(Some(sealed_by(sealer, &meta.location)));
+        }
+    }
+    Ok(None)
+}
+
+/// What is told of a session that was ended by another.
+pub(super) fn sealed_by(sealer: NodeEpoch, at: &Path) -> String {
+    format!("the session was sealed by session {sealer} at {at}")
+}
+
+/// Who put the SEAL that this object is; `None` for an object that is none, or is gone. Errors: `Unavailable`.
+async fn sealer_of(store: &dyn ObjectStore, clock: &SharedClock, path: &Path) -> Result<Option<NodeEpoch>> {
+    let header = match with_retry(clock, path, || store.get_range(path, 0..HEADER as u64)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    match ObjectHeader::decode(&header).map(|header| header.kind) {
+        Ok(ObjectKind::Seal { sealer }) => Ok(Some(sealer)),
+        _ => Ok(None),
+    }
+}
+
 /// A SEAL of a slot.
 pub(super) fn body(clock: &SharedClock, slot: (NodeEpoch, u8, u64), sealer: NodeEpoch) -> Bytes {
     let header = ObjectHeader {
@@ -141,6 +176,7 @@ impl Sealing<'_> {
             }
             match highest {
                 Some(highest) if sealed == Some(highest) => return Ok(()),
+                // An object that is gone was trimmed since the listing: then something above it exists.
                 Some(highest) if self.holds_seal(lane, highest).await? => return Ok(()),
                 _ => {}
             }
@@ -170,12 +206,6 @@ impl Sealing<'_> {
 
     async fn holds_seal(&self, lane: u8, slot: u64) -> Result<bool> {
         let path = path::wal_object(self.session, lane, slot);
-        let header = with_retry(self.clock, &path, || self.store.get_range(&path, 0..HEADER as u64)).await;
-        match header {
-            Ok(bytes) => Ok(is_seal(&bytes)),
-            // Trimmed since the listing: then something above it exists.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(sealer_of(self.store, self.clock, &path).await?.is_some())
     }
 }

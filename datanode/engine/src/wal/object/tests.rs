@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
-use varve_model::id::{RegionEpoch, SchemaVersion, SeriesId};
-use varve_model::series::SeriesKeys;
 use varve_model::time::TimeRange;
 use varve_service::clock::ManualClock;
 use varve_service::task::Blocking;
 
 use super::*;
-use crate::format::block::{BlockBody, encode};
 use crate::store::fault::{Fate, FaultRates, FaultStore, OperationCounts};
 use crate::store::path;
 use crate::wal::Position;
+use crate::wal::sample::{block, encoded};
 
 mod history;
 mod lane;
@@ -24,29 +22,6 @@ mod sealing;
 const CLUSTER: ClusterId = ClusterId(1);
 const ONE: RegionId = RegionId(1);
 const TWO: RegionId = RegionId(2);
-
-fn block(region: RegionId, first_seq: u64, rows: u64) -> Block {
-    Block {
-        region,
-        epoch: RegionEpoch(1),
-        schema_version: SchemaVersion(0),
-        first_seq: Sequence(first_seq),
-        tokens: Vec::new(),
-        first_new_series: SeriesId(0),
-        new_series: SeriesKeys::default(),
-        body: BlockBody::Rows {
-            series: vec![0; rows as usize],
-            ts: (0..rows as i64).map(|row| row * 1_000_003 % 977).collect(),
-            fields: Vec::new(),
-        },
-    }
-}
-
-fn encoded(block: &Block) -> EncodedBlock {
-    let mut bytes = Vec::new();
-    encode(block, &mut bytes);
-    EncodedBlock { region: block.region, first_seq: block.first_seq, rows: block.rows(), bytes }
-}
 
 /// A bucket that outlives its nodes.
 struct World {

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::format::block::BlockBody;
 
 /// One step of a life.
 #[derive(Clone, Copy, Debug)]

@@ -1,15 +1,8 @@
 //! Sealing, zombies, and reading what a dead session left.
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult,
-};
-
 use super::*;
 use crate::format::object::{self, ObjectHeader, ObjectKind};
+use crate::store::overtaken::Overtaken;
 
 #[tokio::test(start_paused = true)]
 async fn a_zombie_meets_the_seal_and_everything_is_refused_from_then_on() {
@@ -28,6 +21,46 @@ async fn a_zombie_meets_the_seal_and_everything_is_refused_from_then_on() {
     assert_eq!(zombie.wal.seal().await.unwrap_err().kind(), ErrorKind::Fenced);
     assert_eq!(heir.replay(ONE, 0, &[source(1, 0)]).await.unwrap().len(), 1);
     assert_eq!(world.slots(1, 0).await, vec![0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_asks_learns_of_its_end_and_of_nothing_else() {
+    let mut world = World::new(35);
+    world.options.lanes = 2;
+    let node = world.begin(1).await.unwrap();
+    node.wal.check_session().await.unwrap();
+    node.objects(&[block(ONE, 1, 1), block(ONE, 2, 1), block(ONE, 3, 1)]).await;
+    node.wal.trim(ONE, Sequence(2)).await.unwrap();
+    put_seal_of_a_slow_sealer(&world, 1).await;
+    node.wal.check_session().await.unwrap();
+    assert_eq!(node.fenced(), 0, "a SEAL below the head ends nothing");
+    world.store.set_rates(FaultRates { error_before: 1000, ..FaultRates::default() });
+    assert_eq!(node.wal.check_session().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    world.store.set_rates(FaultRates::default());
+    world.seal(1).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(node.wal.check_session().await.unwrap_err().kind(), ErrorKind::Fenced);
+    }
+    assert_eq!((node.fenced(), node.wal.is_fenced()), (1, true));
+    assert_eq!(node.append(&block(ONE, 4, 1)).await.unwrap_err().kind(), ErrorKind::Fenced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_asks_while_its_put_hangs_sees_the_seal_above_it() {
+    let world = World::new(36);
+    let node = world.begin(1).await.unwrap();
+    // Its object lands and no answer comes: the SEAL takes the next slot.
+    world.store.set_rates(FaultRates { error_after: 1000, ..FaultRates::default() });
+    let mut pending = node.wal.append(encoded(&block(ONE, 1, 1))).await.unwrap();
+    world.clock.sleep(Duration::from_secs(1)).await;
+    world.store.set_rates(FaultRates { error_before: 1000, ..FaultRates::default() });
+    world.clock.sleep(Duration::from_secs(1)).await;
+    seal::seal_session(&*world.inner, &world.clock, NodeEpoch(1), NodeEpoch(99)).await.unwrap();
+    assert_eq!(world.slots(1, 0).await, vec![0, 1]);
+    assert!(seal::find_end(&*world.inner, &world.clock, (NodeEpoch(1), 0), 0).await.unwrap().is_some());
+    world.store.set_rates(FaultRates::default());
+    pending.durable().await.unwrap();
+    assert_eq!(node.wal.check_session().await.unwrap_err().kind(), ErrorKind::Fenced);
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,75 +148,6 @@ async fn racing_sealers_under_faults_agree() {
     }
 }
 
-/// A store whose first listing is overtaken: something happens after so many names of it.
-struct Overtaken {
-    inner: FaultStore,
-    after: usize,
-    what: Mutex<Option<futures::future::BoxFuture<'static, ()>>>,
-}
-
-impl std::fmt::Debug for Overtaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("overtaken")
-    }
-}
-
-impl std::fmt::Display for Overtaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("overtaken")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Overtaken {
-    async fn put_opts(&self, at: &Path, body: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
-        self.inner.put_opts(at, body, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.inner.get_opts(at, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        at: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(at)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        let Some(what) = self.what.lock().take() else { return self.inner.list(prefix) };
-        let (inner, prefix, after) = (self.inner.clone(), prefix.cloned(), self.after);
-        let pages = async move {
-            let first = inner.list(prefix.as_ref()).collect::<Vec<_>>().await;
-            what.await;
-            let last = first.get(after).map(|_| first[after - 1].as_ref().unwrap().location.clone());
-            let rest = match last {
-                Some(last) => inner.list_with_offset(prefix.as_ref(), &last),
-                None => futures::stream::empty().boxed(),
-            };
-            futures::stream::iter(first.into_iter().take(after)).chain(rest)
-        };
-        futures::stream::once(pages).flatten().boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
 /// Seals while the session writes on and trims after so many names of the sealer's first listing: what the session got
 /// confirmed in all, and its slots in the end.
 async fn overtaken_sealer(after: usize) -> (u64, Vec<u64>) {
@@ -195,7 +159,7 @@ async fn overtaken_sealer(after: usize) -> (u64, Vec<u64>) {
         writer.objects(&[block(ONE, 3, 1), block(ONE, 4, 1)]).await;
         writer.wal.trim(ONE, Sequence(3)).await.unwrap();
     };
-    let store = Overtaken { inner: world.store.clone(), after, what: Mutex::new(Some(Box::pin(what))) };
+    let store = Overtaken::new(Arc::new(world.store.clone()), path::wal_lane(NodeEpoch(1), 0), after, what);
     seal::seal_session(&store, &world.clock, NodeEpoch(1), NodeEpoch(2)).await.unwrap();
     let mut acked = 4;
     while acked < 9 && zombie.append(&block(ONE, 1 + acked, 1)).await.is_ok() {
