@@ -85,6 +85,7 @@ impl Standalone {
             node: NODE,
             address: grpc.to_string(),
             metasrv: Arc::clone(&to_metasrv),
+            connect: Arc::new(|node, _| Err(Error::internal(format!("standalone has no datanode {node}")))),
             storage: Storage::local(&config.datanode, &roles)?,
             clock: clock.clone(),
             tasks: roles.clone(),

@@ -1,29 +1,39 @@
-//! Runs reads on this datanode's regions: whole fragments of SQL plans, or one region's rows.
+//! Runs reads on this datanode's regions: fragments and stages of SQL plans, or one region's rows.
 //!
-//! A fragment's leaves are bound to the regions that are open here, under the
+//! Their leaves are bound to the regions that are open here, under the
 //! epoch the planner believed in; another one is `StaleRoute`, before any row.
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use varve_engine::Region;
-use varve_model::Result;
 use varve_model::budget::Account;
 use varve_model::id::RegionId;
 use varve_model::scan::ScanSpec;
+use varve_model::{Error, Result};
 use varve_proto::call::Call;
 use varve_proto::datanode::{BatchStream, ScanReply};
 use varve_query::context::Sessions;
+use varve_query::exchange::{Host, Worker};
 use varve_query::fragment;
 use varve_query::operator::RegionReader;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::stage::{Stage, count};
+
+mod peers;
+#[cfg(test)]
+mod tests;
+
+pub use peers::Connect;
+pub(crate) use peers::Peers;
 
 /// Batches that a stream of a region may be ahead of its reader.
 const BATCHES_AHEAD: usize = 2;
@@ -36,13 +46,23 @@ pub(crate) type Regions = Arc<dyn Fn(RegionId) -> Result<Arc<Region>> + Send + S
 pub(crate) struct Queries {
     sessions: Sessions,
     reader: Arc<Reader>,
+    worker: Worker,
+    peers: Peers,
 }
 
 impl Queries {
     /// Plans run in `partitions` parallel parts and charge `memory`. Errors: `Internal`.
-    pub(crate) fn new(regions: Regions, memory: &Account, partitions: usize, tasks: TaskSet) -> Result<Self> {
+    pub(crate) fn new(
+        regions: Regions,
+        memory: &Account,
+        partitions: usize,
+        tasks: TaskSet,
+        peers: Peers,
+    ) -> Result<Self> {
         let reader = Arc::new(Reader { regions, tasks });
-        Ok(Self { sessions: Sessions::new(memory, partitions)?, reader })
+        let sessions = Sessions::new(memory, partitions)?;
+        let worker = Worker::new(&sessions);
+        Ok(Self { sessions, reader, worker, peers })
     }
 
     /// Runs a fragment. Errors: `InvalidRequest` for bytes of another version; `StaleRoute` in the stream.
@@ -60,6 +80,24 @@ impl Queries {
             }
         });
         Ok(ScanReply { schema, stream: Box::pin(counted) })
+    }
+
+    /// Holds a task of a stage, or answers rows of one. Errors: `InvalidRequest` for bytes of another version;
+    /// `Unavailable` when the task is not here; those of leaves and other nodes come in the stream.
+    pub(crate) async fn exchange(&self, call: &Call, ticket: Bytes) -> Result<ScanReply> {
+        let span = tracing::debug_span!("exchange", request = call.request_id);
+        let host = Host {
+            reader: Arc::clone(&self.reader) as Arc<dyn RegionReader>,
+            exchange: Arc::new(self.peers.asked_by(call)),
+        };
+        let (schema, stream) = self.worker.serve(&ticket, host).instrument(span).await?;
+        let counted = stream.inspect(|batch| {
+            if let Ok(batch) = batch {
+                count(Stage::Fragment, batch.num_rows(), batch.get_array_memory_size());
+            }
+        });
+        let stop = self.reader.tasks.token().clone();
+        Ok(ScanReply { schema, stream: Box::pin(unless_stopped(counted, stop)) })
     }
 
     /// Rows of one region. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.
@@ -96,7 +134,8 @@ impl Reader {
         if streams.len() == 1 {
             return streams.remove(0);
         }
-        let (sender, mut receiver) = mpsc::channel(BATCHES_AHEAD * streams.len().max(1));
+        let mut reading = streams.len();
+        let (sender, mut receiver) = mpsc::channel(BATCHES_AHEAD * reading.max(1));
         let stop = CancellationToken::new();
         for mut stream in streams {
             let (sender, stop) = (sender.clone(), stop.clone());
@@ -106,9 +145,9 @@ impl Reader {
                         () = stop.cancelled() => return,
                         next = stream.next() => next,
                     };
-                    let Some(batch) = next else { return };
+                    let has_ended = next.is_none();
                     // A reader that is gone wants nothing more.
-                    if sender.send(batch).await.is_err() {
+                    if sender.send(next).await.is_err() || has_ended {
                         return;
                     }
                 }
@@ -118,7 +157,38 @@ impl Reader {
         let guard = stop.drop_guard();
         Box::pin(futures::stream::poll_fn(move |context| {
             let _alive = &guard;
-            receiver.poll_recv(context)
+            loop {
+                match std::task::ready!(receiver.poll_recv(context)) {
+                    Some(Some(batch)) => return Poll::Ready(Some(batch)),
+                    Some(None) => reading -= 1,
+                    None if reading == 0 => return Poll::Ready(None),
+                    // Its session was ended: what is missing must not look like the end.
+                    None => {
+                        reading = 0;
+                        return Poll::Ready(Some(Err(stopped())));
+                    }
+                }
+            }
         }))
     }
+}
+
+/// The stream, ended by an error when the datanode's session is over.
+fn unless_stopped(
+    stream: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let state = Some((stream.boxed(), stop));
+    futures::stream::unfold(state, |state| async move {
+        let (mut stream, stop) = state?;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Some((Err(stopped()), None)),
+            next = stream.next() => next.map(|batch| (batch, Some((stream, stop)))),
+        }
+    })
+}
+
+fn stopped() -> Error {
+    Error::unavailable("the datanode stopped while it was read")
 }

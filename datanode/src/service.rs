@@ -1,5 +1,6 @@
 //! A datanode as frontends see it: write, scan, describe.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +24,12 @@ use varve_proto::metasrv::{Life, MetasrvApi, Registration, Session};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::requests::{self, Verb};
+use varve_service::telemetry::running::{Running, Work};
 
 use crate::config::DatanodeConfig;
 use crate::heartbeat::{End, Heart};
 use crate::host::Host;
-use crate::query::Queries;
+use crate::query::{Connect, Peers, Queries};
 
 mod storage;
 
@@ -41,7 +43,6 @@ const EPOCHS_MAX: usize = 8;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a datanode is made of.
-#[derive(Debug)]
 pub struct DatanodeSetup {
     /// Settings.
     pub config: DatanodeConfig,
@@ -51,6 +52,8 @@ pub struct DatanodeSetup {
     pub address: String,
     /// Catalog and leases.
     pub metasrv: Arc<dyn MetasrvApi>,
+    /// How the other datanodes of a query are reached.
+    pub connect: Connect,
     /// Bucket and log.
     pub storage: Storage,
     /// Time and randomness.
@@ -61,6 +64,12 @@ pub struct DatanodeSetup {
     pub memory: Account,
     /// What queries charge.
     pub queries: Account,
+}
+
+impl fmt::Debug for DatanodeSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatanodeSetup").field("node", &self.node).field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// A running datanode.
@@ -80,7 +89,7 @@ pub struct Datanode {
 ///
 /// Errors: the data directory is in use or damaged; metasrv knows another cluster.
 pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
-    let DatanodeSetup { config, node, address, metasrv, storage, clock, tasks, memory, queries } = setup;
+    let DatanodeSetup { config, node, address, metasrv, connect, storage, clock, tasks, memory, queries } = setup;
     let ended = End::new();
     let mut options: EngineOptions = storage.tuned(config.engine());
     let end = ended.clone();
@@ -117,7 +126,8 @@ pub async fn start(setup: DatanodeSetup) -> Result<Arc<Datanode>> {
         let host = Arc::clone(&host);
         Arc::new(move |region: RegionId| host.region(region))
     };
-    let queries = Queries::new(regions, &queries, partitions, tasks)?;
+    let peers = Peers::new(connect, clock.clone());
+    let queries = Queries::new(regions, &queries, partitions, tasks, peers)?;
     Ok(Arc::new(Datanode { host, queries, clock, ready: is_ready, told, ended, is_log_shared }))
 }
 
@@ -225,13 +235,18 @@ impl DatanodeApi for Datanode {
 
     async fn scan(&self, call: &Call, ticket: ScanTicket) -> Result<ScanReply> {
         requests::count(Verb::Scan);
+        let running = Running::begin(Work::Scan);
         let end = self.clock.boot() + call.timeout;
         let reply = match ticket {
             ScanTicket::Region(spec) => self.within(call, self.queries.region(&spec)).await?,
             ScanTicket::Sql(fragment) => self.within(call, self.queries.fragment(call, fragment)).await?,
+            ScanTicket::Exchange(ticket) => self.within(call, self.queries.exchange(call, ticket)).await?,
         };
         let left = self.clock.sleep(end.saturating_sub(self.clock.boot()));
-        Ok(ScanReply { schema: reply.schema, stream: until(reply.stream, left, call.timeout) })
+        let stream = until(reply.stream, left, call.timeout).inspect(move |_| {
+            let _while_it_lives = &running;
+        });
+        Ok(ScanReply { schema: reply.schema, stream: Box::pin(stream) })
     }
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {

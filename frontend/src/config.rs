@@ -18,10 +18,24 @@ pub struct FrontendConfig {
     pub postgres_addr: SocketAddr,
     /// `host:port` of metasrv's members. Every cluster sets it; in standalone metasrv is in the process.
     pub metasrv_addrs: Vec<String>,
+    /// Where rows of several datanodes meet: joins, groups and windows over parts of all of them. An operator
+    /// changes it where datanodes do not reach each other.
+    pub exchange: ExchangeMode,
     /// Parallel parts of a query here. An operator lowers it to leave cores to other processes. 0: one per core.
     pub query_partitions: usize,
     /// Bytes that queries may hold here. An operator fits it to the memory of the machine.
     pub query_memory_bytes: u64,
+}
+
+/// Where rows of several datanodes meet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExchangeMode {
+    /// On the datanodes, each of which takes the share that a hash gives it.
+    #[default]
+    Shuffle,
+    /// On the frontend.
+    Frontend,
 }
 
 impl Default for FrontendConfig {
@@ -33,6 +47,7 @@ impl Default for FrontendConfig {
             mysql_addr: local(4002),
             postgres_addr: local(4003),
             metasrv_addrs: Vec::new(),
+            exchange: ExchangeMode::default(),
             query_partitions: 0,
             query_memory_bytes: 512 << 20,
         }

@@ -22,10 +22,10 @@ use varve_protocol::session::{Session, Wire};
 use varve_service::clock::SystemClock;
 use varve_service::task::{Blocking, TaskSet};
 
-pub(crate) use metasrv::FakeMetasrv;
+pub(crate) use metasrv::{FakeMetasrv, SEAT};
 pub(crate) use node::FakeNode;
 
-use crate::{Frontend, FrontendConfig, FrontendSetup, start};
+use crate::{ExchangeMode, Frontend, FrontendConfig, FrontendSetup, start};
 
 /// A frontend over fakes.
 #[derive(Debug)]
@@ -44,11 +44,23 @@ impl Cluster {
         cluster
     }
 
-    /// So many datanodes and a frontend that knows nothing yet.
+    /// So many datanodes and a frontend that knows nothing yet; rows of several datanodes meet there.
     pub(crate) fn begin(nodes: u64) -> Self {
+        Self::begin_with(nodes, ExchangeMode::Frontend)
+    }
+
+    /// So many datanodes, which exchange rows between them.
+    pub(crate) async fn shuffling(nodes: u64) -> Self {
+        let cluster = Self::begin_with(nodes, ExchangeMode::Shuffle);
+        cluster.frontend.ready().await;
+        cluster
+    }
+
+    fn begin_with(nodes: u64, exchange: ExchangeMode) -> Self {
         let metasrv = Arc::new(FakeMetasrv::new(nodes));
         let nodes = (1..=nodes).map(|id| Arc::new(FakeNode::new(NodeId(id), Arc::clone(&metasrv))));
         let nodes = nodes.collect::<Vec<_>>();
+        nodes.iter().for_each(|node| node.meet(&nodes));
         let known = nodes.clone();
         let frontend = start(FrontendSetup {
             metasrv: Arc::clone(&metasrv) as _,
@@ -56,7 +68,7 @@ impl Cluster {
             clock: Arc::new(SystemClock),
             tasks: TaskSet::new(Blocking::Inline),
             memory: Account::root("frontend", 1 << 30),
-            config: FrontendConfig { query_partitions: 2, ..FrontendConfig::default() },
+            config: FrontendConfig { query_partitions: 2, exchange, ..FrontendConfig::default() },
         })
         .unwrap();
         let session = Session { timeout: Duration::from_secs(20), ..Session::new(Wire::HttpSql) };

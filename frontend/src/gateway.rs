@@ -69,7 +69,8 @@ pub fn start(setup: FrontendSetup) -> Result<Arc<Frontend>> {
     let sessions = Sessions::new(&queries, partitions)?;
     let resolver = Resolver::new(Arc::clone(&feed), clock.clone());
     let dispatch = Dispatch::new(Arc::clone(&feed), Arc::clone(&clients), memory);
-    let conductor = Conductor::new(Arc::clone(&feed), clients, clock.clone(), sessions, dispatch.clone());
+    let conductor =
+        Conductor::new(Arc::clone(&feed), clients, clock.clone(), sessions, dispatch.clone(), config.exchange);
     Ok(Arc::new(Frontend { feed, clock, resolver, dispatch, conductor }))
 }
 

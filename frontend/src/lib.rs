@@ -14,6 +14,6 @@ mod plan;
 mod statement;
 
 pub use cluster::Connect;
-pub use config::FrontendConfig;
+pub use config::{ExchangeMode, FrontendConfig};
 pub use gateway::{Frontend, FrontendSetup, start};
 pub use listen::{Addresses, Host, listen};

@@ -5,6 +5,7 @@ mod exchange;
 mod merge;
 mod optimize;
 mod read;
+mod shuffle;
 #[cfg(test)]
 mod tests;
 
@@ -12,3 +13,4 @@ pub(crate) use distribute::{Fleet, distribute};
 pub(crate) use merge::{open, stream, with_pauses};
 pub(crate) use optimize::read_time_literals;
 pub(crate) use read::RemoteReader;
+pub(crate) use shuffle::shuffled;

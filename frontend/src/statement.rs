@@ -28,6 +28,7 @@ use varve_service::clock::SharedClock;
 
 use crate::catalog::Catalogs;
 use crate::cluster::{Clients, Feed, Table, View};
+use crate::config::ExchangeMode;
 use crate::deadline::Deadline;
 use crate::ingest::Dispatch;
 use crate::language::sql::{Name, Statement, parse, parse_mysql};
@@ -40,6 +41,7 @@ pub(crate) struct Conductor {
     clock: SharedClock,
     sessions: Sessions,
     dispatch: Dispatch,
+    exchange: ExchangeMode,
 }
 
 /// One statement's surroundings.
@@ -58,8 +60,9 @@ impl Conductor {
         clock: SharedClock,
         sessions: Sessions,
         dispatch: Dispatch,
+        exchange: ExchangeMode,
     ) -> Self {
-        Self { feed, clients, clock, sessions, dispatch }
+        Self { feed, clients, clock, sessions, dispatch, exchange }
     }
 
     /// Runs all statements of a text in order; the first failing one ends it.

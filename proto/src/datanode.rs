@@ -95,6 +95,9 @@ pub enum ScanTicket {
     Region(ScanSpec),
     /// A fragment of a distributed SQL plan; opaque here, `varve_query::fragment` reads it.
     Sql(Bytes),
+    /// A part of a plan whose stages exchange rows between datanodes; opaque here, `varve_query::exchange` reads it.
+    /// The only ticket that one datanode gives another.
+    Exchange(Bytes),
 }
 
 /// A stream of batches of one schema.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use varve_datanode::{Datanode, DatanodeSetup, Storage};
 use varve_model::id::NodeId;
 use varve_model::{Error, ErrorKind, Result};
-use varve_proto::grpc::Services;
+use varve_proto::grpc::{DatanodeClient, Services};
 use varve_proto::metasrv::MetasrvApi;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::bind;
@@ -109,6 +109,7 @@ impl Process {
             node: NodeId(self.config.datanode.node_id),
             address: self.grpc.to_string(),
             metasrv: Arc::clone(&self.metasrv),
+            connect: Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
             storage: self.storage.clone(),
             clock: self.clock.clone(),
             tasks: tasks.clone(),

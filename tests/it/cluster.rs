@@ -18,14 +18,14 @@ use crate::{mysql, postgres, tools};
 const VARVE: &str = env!("CARGO_BIN_EXE_varve");
 
 /// A running cluster; stopped on drop.
-struct Running {
+pub(crate) struct Running {
     dir: TempDir,
-    s3: Server,
+    pub(crate) s3: Server,
 }
 
 impl Running {
     /// Starts one, unless etcd is absent.
-    async fn start(size: Size) -> Option<Self> {
+    pub(crate) async fn start(size: Size) -> Option<Self> {
         if !have("etcd", Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_ok()) {
             return None;
         }
@@ -37,12 +37,12 @@ impl Running {
         Some(running)
     }
 
-    fn nodes(&self, role: Role) -> Vec<Node> {
+    pub(crate) fn nodes(&self, role: Role) -> Vec<Node> {
         let cluster = cluster::read(self.dir.path()).expect("it was written");
         cluster.nodes.into_iter().filter(|node| node.role == role).collect()
     }
 
-    fn door(&self, frontend: usize) -> Door {
+    pub(crate) fn door(&self, frontend: usize) -> Door {
         let node = &self.nodes(Role::Frontend)[frontend];
         Door::new(node.http, node.mysql.expect("it is served"), node.postgres.expect("it is served"))
     }
@@ -63,12 +63,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-fn size(datanodes: u32, frontends: u32, metasrvs: u32) -> Size {
+pub(crate) fn size(datanodes: u32, frontends: u32, metasrvs: u32) -> Size {
     Size { datanodes, frontends, metasrvs }
 }
 
 /// Asks until the rows are there; what a client would do after an error that may be retried.
-async fn eventually(door: &Door, statement: &str, expected: &str) {
+pub(crate) async fn eventually(door: &Door, statement: &str, expected: &str) {
     let mut last = String::new();
     for _ in 0..600 {
         let (status, reply) = door.sql(statement).await;
@@ -82,7 +82,7 @@ async fn eventually(door: &Door, statement: &str, expected: &str) {
 }
 
 /// Like `eventually`, but no answer on the way may be another one: an error is fine, a part of the rows is not.
-async fn never_partial(door: &Door, statement: &str, expected: &str) {
+pub(crate) async fn never_partial(door: &Door, statement: &str, expected: &str) {
     for _ in 0..600 {
         let (status, reply) = door.sql(statement).await;
         if status == 200 {

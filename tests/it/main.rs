@@ -5,6 +5,7 @@
 mod cases;
 mod cluster;
 mod damage;
+mod exchange;
 mod influx;
 mod kit;
 mod mysql;

@@ -85,6 +85,7 @@ impl Node {
             node: NodeId(1),
             address: String::new(),
             metasrv: metasrv.clone() as Arc<dyn MetasrvApi>,
+            connect: Arc::new(|node, _| Err(varve_model::Error::internal(format!("there is no datanode {node}")))),
             storage,
             clock: clock.clone(),
             tasks: tasks.clone(),

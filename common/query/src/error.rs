@@ -59,7 +59,7 @@ fn external(inner: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
 }
 
 /// An error of ours may be shared by several partitions, and is not `Clone`.
-fn copy(error: &Error) -> Error {
+pub(crate) fn copy(error: &Error) -> Error {
     let mut same = Error::new(error.kind(), error.message()).with_reason(error.reason());
     if let Some(hint) = error.hint() {
         same = same.with_hint(hint);

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use bytes::{BufMut, Bytes, BytesMut};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, execute_stream};
 use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
@@ -103,9 +105,23 @@ fn open(bytes: &[u8]) -> Result<(&str, &[u8])> {
     Ok((zone, body))
 }
 
+/// Whether an expression reads the result of a subquery, which only exists where the whole plan runs.
+pub fn reads_subquery(plan: &dyn ExecutionPlan) -> bool {
+    let mut found = false;
+    let visited = plan.apply_expressions(&mut |expr| {
+        found |= has_subquery(expr);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found || visited.is_err()
+}
+
+fn has_subquery(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.is::<ScalarSubqueryExpr>() || expr.children().into_iter().any(has_subquery)
+}
+
 /// Bytes of our own operators.
 #[derive(Debug)]
-struct Codec;
+pub(crate) struct Codec;
 
 impl PhysicalExtensionCodec for Codec {
     fn try_decode(

@@ -3,6 +3,7 @@
 pub mod column;
 pub mod context;
 pub mod error;
+pub mod exchange;
 pub mod fragment;
 pub mod operator;
 pub mod predicate;

@@ -74,6 +74,7 @@ impl TableProvider for RegionTable {
             matchers: Vec::new(),
             projection,
             fetch: limit,
+            padding: 0,
         };
         Ok(Arc::new(RegionScanExec::new(source.with_predicate(predicate))))
     }

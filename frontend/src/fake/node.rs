@@ -1,10 +1,11 @@
 //! A datanode that keeps rows in a map.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use varve_model::budget::Account;
@@ -14,6 +15,7 @@ use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::datanode::*;
 use varve_query::context::Sessions;
+use varve_query::exchange::{Exchange, Host, Peer, Worker};
 use varve_query::fragment;
 use varve_query::operator::{BatchStream as RegionStream, RegionReader};
 
@@ -24,6 +26,8 @@ use super::rows::{RegionRows, to_batch};
 pub(crate) struct FakeNode {
     shared: Arc<Shared>,
     sessions: Sessions,
+    worker: Worker,
+    peers: Arc<FakePeers>,
     /// Every write request, in order.
     pub(crate) requests: Mutex<Vec<WriteRequest>>,
     /// Rows answered to scans, and the number of scans.
@@ -40,16 +44,59 @@ struct Shared {
     regions: Mutex<BTreeMap<RegionId, RegionRows>>,
 }
 
+/// All nodes, as one of them reaches the others.
+#[derive(Debug, Default)]
+pub(crate) struct FakePeers(OnceLock<Vec<Weak<FakeNode>>>);
+
+#[async_trait]
+impl Exchange for FakePeers {
+    async fn open(&self, peer: &Peer, ticket: Bytes) -> Result<RegionStream> {
+        let node = self.0.get().unwrap()[peer.node.0 as usize - 1].upgrade().unwrap();
+        Ok(node.serve(&ticket).await?.stream)
+    }
+}
+
 impl FakeNode {
     pub(crate) fn new(id: NodeId, metasrv: Arc<FakeMetasrv>) -> Self {
+        let sessions = Sessions::new(&Account::root("node", 1 << 30), 2).unwrap();
         Self {
             shared: Arc::new(Shared { id, metasrv, regions: Mutex::default() }),
-            sessions: Sessions::new(&Account::root("node", 1 << 30), 2).unwrap(),
+            worker: Worker::new(&sessions),
+            peers: Arc::default(),
+            sessions,
             requests: Mutex::default(),
             sent: Arc::default(),
             scans: AtomicU64::new(0),
             failures: Mutex::default(),
         }
+    }
+
+    fn counted(&self, reply: ScanReply) -> ScanReply {
+        let sent = Arc::clone(&self.sent);
+        let counted = reply.stream.inspect(move |batch| {
+            let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
+            sent.fetch_add(rows as u64, Ordering::Relaxed);
+        });
+        ScanReply { schema: reply.schema, stream: Box::pin(counted) }
+    }
+
+    /// Lets it reach all of them.
+    pub(crate) fn meet(&self, all: &[Arc<Self>]) {
+        self.peers.0.set(all.iter().map(Arc::downgrade).collect()).unwrap();
+    }
+
+    /// Tasks of stages that queries hold here.
+    pub(crate) fn held(&self) -> u64 {
+        self.worker.held()
+    }
+
+    async fn serve(&self, ticket: &Bytes) -> Result<ScanReply> {
+        let host = Host {
+            reader: Arc::clone(&self.shared) as Arc<dyn RegionReader>,
+            exchange: Arc::clone(&self.peers) as Arc<dyn Exchange>,
+        };
+        let (schema, stream) = self.worker.serve(ticket, host).await?;
+        Ok(ScanReply { schema, stream })
     }
 
     pub(crate) fn rows_sent(&self) -> u64 {
@@ -58,6 +105,11 @@ impl FakeNode {
 
     pub(crate) fn scans(&self) -> u64 {
         self.scans.load(Ordering::Relaxed)
+    }
+
+    /// Gives each the rows of the other.
+    pub(crate) fn swap(&self, other: &Self) {
+        std::mem::swap(&mut *self.shared.regions.lock(), &mut *other.shared.regions.lock());
     }
 
     /// Takes over another node's rows, as a new owner would.
@@ -124,13 +176,9 @@ impl DatanodeApi for FakeNode {
             ScanTicket::Sql(bytes) => {
                 let reader = Arc::clone(&self.shared) as Arc<dyn RegionReader>;
                 let (schema, stream) = fragment::decode(&bytes, &self.sessions, reader)?.execute()?;
-                let sent = Arc::clone(&self.sent);
-                let counted = stream.inspect(move |batch| {
-                    let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
-                    sent.fetch_add(rows as u64, Ordering::Relaxed);
-                });
-                Ok(ScanReply { schema, stream: Box::pin(counted) })
+                Ok(self.counted(ScanReply { schema, stream }))
             }
+            ScanTicket::Exchange(ticket) => Ok(self.counted(self.serve(&ticket).await?)),
         }
     }
 

@@ -23,8 +23,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -36,14 +34,13 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{
-    ExecutionPlan, ExecutionPlanProperties, Partitioning, PhysicalExpr, replace_children_if_necessary,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, replace_children_if_necessary};
 use varve_model::id::{NodeId, RegionId};
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::datanode::DatanodeApi;
 use varve_query::error::from_datafusion;
-use varve_query::fragment;
+use varve_query::exchange::Peer;
+use varve_query::fragment::{self, reads_subquery};
 use varve_query::operator::{RegionScanExec, ScanRegion};
 
 use super::exchange::{FragmentExec, Part};
@@ -69,6 +66,18 @@ impl Fleet {
         let gone = || Error::new(ErrorKind::StaleRoute, format!("the table of region {region} is gone"));
         let table = self.view.table_by_id(region.table()).ok_or_else(gone)?;
         Ok(table.route(region)?.node)
+    }
+
+    /// The node that owns a region, and where it is. Errors: `StaleRoute`; `Unavailable` without an address.
+    pub(super) fn peer(&self, region: RegionId) -> Result<Peer> {
+        let node = self.owner(region)?;
+        let address = self.view.nodes.get(&node);
+        let unknown = || Error::unavailable(format!("the address of datanode {node} is not known yet"));
+        Ok(Peer { node, address: address.ok_or_else(unknown)?.clone() })
+    }
+
+    pub(super) fn time_zone(&self) -> &str {
+        &self.time_zone
     }
 
     pub(super) fn client(&self, node: NodeId) -> Result<Arc<dyn DatanodeApi>> {
@@ -215,18 +224,4 @@ fn runs_anywhere(plan: &dyn ExecutionPlan) -> bool {
 /// Operators that take any number of partitions and answer a number of their own.
 fn takes_any_partitions(plan: &dyn ExecutionPlan) -> bool {
     plan.is::<RepartitionExec>() || plan.is::<CoalescePartitionsExec>() || plan.is::<SortPreservingMergeExec>()
-}
-
-/// Whether an expression reads the result of a subquery, which only exists on the frontend.
-fn reads_subquery(plan: &dyn ExecutionPlan) -> bool {
-    let mut found = false;
-    let visited = plan.apply_expressions(&mut |expr| {
-        found |= has_subquery(expr);
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    found || visited.is_err()
-}
-
-fn has_subquery(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    expr.is::<ScalarSubqueryExpr>() || expr.children().into_iter().any(has_subquery)
 }

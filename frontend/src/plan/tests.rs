@@ -4,7 +4,10 @@ use varve_service::telemetry::stage::{Stage, totals};
 use crate::fake::Cluster;
 
 async fn spread(nodes: u64, regions: u32, rows: usize) -> Cluster {
-    let cluster = Cluster::start(nodes).await;
+    fill(Cluster::start(nodes).await, regions, rows).await
+}
+
+async fn fill(cluster: Cluster, regions: u32, rows: usize) -> Cluster {
     let create = "CREATE TABLE t (host STRING PRIMARY KEY, ts TIMESTAMP TIME INDEX, v DOUBLE) WITH (regions = ";
     cluster.exec(&format!("{create}{regions})")).await;
     let rows = (0..rows).map(|at| format!("('h{}', {at}, {at})", at % 10)).collect::<Vec<_>>();
@@ -93,4 +96,40 @@ async fn a_route_that_stays_stale_ends_as_an_error() {
     let error = cluster.error("SELECT count(*) FROM t").await;
     assert_eq!(error.kind(), ErrorKind::StaleRoute);
     assert_eq!(cluster.nodes[0].scans(), 4, "the loop is bounded");
+}
+
+const JOIN: &str = "SELECT a.host, count(*), sum(b.v) FROM t a JOIN t b ON a.v = b.v GROUP BY a.host ORDER BY a.host";
+
+#[tokio::test]
+async fn datanodes_exchange_the_rows_of_a_join() {
+    let (meeting_here, shuffling) = (spread(3, 6, 300).await, fill(Cluster::shuffling(3).await, 6, 300).await);
+    assert_eq!(shuffling.rows(JOIN).await, meeting_here.rows(JOIN).await);
+    let plan = plan_of(&shuffling, JOIN).await;
+    assert!(plan.contains("ShuffleExec: nodes=3") && plan.contains("NetworkShuffleExec"), "{plan}");
+    assert!(shuffling.rows_sent() < meeting_here.rows_sent() / 10, "{} rows crossed", shuffling.rows_sent());
+    assert_eq!(shuffling.nodes.iter().map(|node| node.held()).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn one_owner_exchanges_nothing() {
+    let cluster = fill(Cluster::shuffling(1).await, 3, 100).await;
+    let plan = plan_of(&cluster, JOIN).await;
+    assert!(!plan.contains("ShuffleExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_region_that_moved_plans_the_whole_exchange_again() {
+    let cluster = fill(Cluster::shuffling(2).await, 2, 20).await;
+    let rows = cluster.rows(JOIN).await;
+    cluster.metasrv.move_regions("t", false);
+    cluster.nodes[1].swap(&cluster.nodes[0]);
+    let before = cluster.nodes[0].scans();
+    let told = async {
+        while cluster.nodes[0].scans() == before {
+            tokio::task::yield_now().await;
+        }
+        cluster.metasrv.tell_table("t");
+    };
+    let (again, ()) = tokio::join!(cluster.rows(JOIN), told);
+    assert_eq!(again, rows);
 }

@@ -26,7 +26,10 @@ use varve_service::telemetry::stage::{Stage, StageTimer};
 use super::{Conductor, Scope};
 use crate::catalog::{adapt, adapt_mysql};
 use crate::cluster::{View, with_routes};
-use crate::plan::{Fleet, RemoteReader, distribute, open, read_time_literals, stream as row_stream, with_pauses};
+use crate::config::ExchangeMode;
+use crate::plan::{
+    Fleet, RemoteReader, distribute, open, read_time_literals, shuffled, stream as row_stream, with_pauses,
+};
 
 /// A plan that is ready to run.
 pub(super) struct Planned {
@@ -69,7 +72,12 @@ impl Conductor {
         let physical = state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
         let clients = Arc::clone(&self.clients);
         let fleet = Arc::new(Fleet::new(view, clients, scope.deadline.clone(), &scope.session.time_zone));
-        let physical = with_pauses(distribute(physical, &fleet)?)?;
+        let physical = with_pauses(physical)?;
+        let physical = match self.exchange {
+            ExchangeMode::Shuffle => shuffled(physical, &fleet, &self.sessions)?,
+            ExchangeMode::Frontend => physical,
+        };
+        let physical = distribute(physical, &fleet)?;
         Ok(Planned { logical, physical, state, fleet })
     }
 

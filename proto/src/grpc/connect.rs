@@ -9,9 +9,11 @@ use super::listen::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes in flight towards us per stream and per connection.
+/// Bytes in flight towards us per stream.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// And per connection: so many streams may wait for their readers before they stop others. A bound that
+/// readers can reach lets a reader that waits for another stream of the same connection wait forever.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
 
 /// A connection that is made when it is first needed. Errors: `InvalidRequest`.
 pub(super) fn connect(address: &str) -> Result<Channel> {

@@ -51,6 +51,9 @@ pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
 /// Bytes in flight per stream and per connection before the sender waits.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Calls of one connection at once. A shuffled query has one per partition and pair of nodes, and one that
+/// waits for its turn while others wait for it would wait forever.
+const STREAMS_MAX: u32 = 10_000;
 /// How often a silent connection is probed, and how long the answer may take.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +67,7 @@ async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes)

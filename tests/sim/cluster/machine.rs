@@ -188,6 +188,7 @@ impl DatanodeProcess {
             node: NodeId(number),
             address: self.peer.to_string(),
             metasrv: self.around.members(self.peer, &self.clock, own)?,
+            connect: self.around.connect(self.peer),
             storage,
             clock: self.clock.clone(),
             tasks: own.clone(),

@@ -57,6 +57,7 @@ fn source(projection: Vec<usize>) -> ScanSource {
         matchers: vec![Matcher { tag: "host".into(), op: MatchOp::In(vec!["a".into()]), missing: MissingTag::Unknown }],
         projection,
         fetch: None,
+        padding: 0,
     }
 }
 

@@ -18,8 +18,8 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
-    ReplaceChildrenOptions, SendableRecordBatchStream,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, Partitioning,
+    PhysicalExpr, PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
 };
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ use super::reader::Reader;
 use crate::column::ScanTable;
 use crate::error::into_datafusion;
 use crate::predicate::Predicate;
+
+/// More regions than any table has on one node.
+const PADDING_MAX: usize = 1 << 16;
 
 /// One region to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,12 +62,15 @@ pub struct ScanSource {
     pub projection: Vec<usize>,
     /// Rows after which a partition ends.
     pub fetch: Option<usize>,
+    /// Partitions without rows after those of the regions: all tasks of a stage have equally many.
+    #[serde(default)]
+    pub padding: usize,
 }
 
 impl ScanSource {
-    /// Whether every index is inside the table; bytes from a wire are not trusted.
+    /// Whether every index is inside the table and the padding bounded; bytes from a wire are not trusted.
     pub fn is_valid(&self) -> bool {
-        self.projection.iter().all(|&at| at < self.table.columns.len())
+        self.padding <= PADDING_MAX && self.projection.iter().all(|&at| at < self.table.columns.len())
     }
 
     /// Reads under these conditions.
@@ -101,7 +107,7 @@ impl RegionScanExec {
         let schema = source.table.schema(&source.projection);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(source.regions.len()),
+            Partitioning::UnknownPartitioning(source.regions.len() + source.padding),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
@@ -116,6 +122,12 @@ impl RegionScanExec {
     /// The same leaf over some of its regions.
     pub fn with_regions(&self, regions: Vec<ScanRegion>) -> Self {
         Self::new(ScanSource { regions, ..self.source.clone() })
+    }
+
+    /// The same leaf over some of its regions, in so many partitions. Precondition: at least one per region.
+    pub fn padded(&self, regions: Vec<ScanRegion>, partitions: usize) -> Self {
+        let padding = partitions - regions.len();
+        Self::new(ScanSource { regions, padding, ..self.source.clone() })
     }
 }
 
@@ -179,8 +191,12 @@ impl ExecutionPlan for RegionScanExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if partition >= self.source.regions.len() {
+        let regions = self.source.regions.len();
+        if partition >= regions + self.source.padding {
             return Err(DataFusionError::Internal(format!("RegionScanExec has no partition {partition}")));
+        }
+        if partition >= regions {
+            return Ok(Box::pin(EmptyRecordBatchStream::new(Arc::clone(&self.schema))));
         }
         let reader = Reader::of(&context)?;
         let spec = self.source.spec(partition);

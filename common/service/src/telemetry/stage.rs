@@ -28,13 +28,15 @@ pub enum Stage {
     Fragment,
     /// Rows that crossed `DatanodeApi` towards the frontend.
     Exchange,
+    /// Rows that crossed from one datanode to another.
+    Shuffle,
     Plan,
     Encode,
 }
 
 impl Stage {
     /// All stages, in the order of the flows.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Decode,
         Self::Resolve,
         Self::Split,
@@ -51,6 +53,7 @@ impl Stage {
         Self::Merge,
         Self::Fragment,
         Self::Exchange,
+        Self::Shuffle,
         Self::Plan,
         Self::Encode,
     ];
@@ -74,6 +77,7 @@ impl Stage {
             Self::Merge => "merge",
             Self::Fragment => "fragment",
             Self::Exchange => "exchange",
+            Self::Shuffle => "shuffle",
             Self::Plan => "plan",
             Self::Encode => "encode",
         }

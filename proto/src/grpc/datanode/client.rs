@@ -44,6 +44,7 @@ impl DatanodeApi for DatanodeClient {
         let ticket = match ticket {
             ScanTicket::Region(spec) => wire::scan_request::Ticket::RegionJson(to_json("scan", &spec)?),
             ScanTicket::Sql(fragment) => wire::scan_request::Ticket::Sql(fragment),
+            ScanTicket::Exchange(ticket) => wire::scan_request::Ticket::Exchange(ticket),
         };
         let request = call::request(context, wire::ScanRequest { ticket: Some(ticket) });
         let reply = self.inner.clone().scan(request).await.map_err(|status| from_status(&status))?;

@@ -65,6 +65,7 @@ impl wire::datanode_server::Datanode for Adapter {
             let ticket = match request.into_inner().ticket.ok_or_else(|| missing("a ticket"))? {
                 wire::scan_request::Ticket::RegionJson(spec) => ScanTicket::Region(from_json("scan", &spec)?),
                 wire::scan_request::Ticket::Sql(fragment) => ScanTicket::Sql(fragment),
+                wire::scan_request::Ticket::Exchange(ticket) => ScanTicket::Exchange(ticket),
             };
             let chunks: Self::ScanStream = Box::pin(flight::encode(self.api()?.scan(&context, ticket).await?)?);
             Ok(Response::new(chunks))
