@@ -6,12 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::Instrument;
 use varve_model::budget::Account;
+use varve_model::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::{Error, Result};
 use varve_proto::datanode::RegionWrite;
 use varve_proto::metasrv::MetasrvApi;
 use varve_protocol::gateway::{Gateway, Prepared, Query, Written};
 use varve_protocol::output::Output;
+use varve_protocol::process::Processes;
 use varve_protocol::session::Session;
 use varve_query::context::Sessions;
 use varve_service::clock::SharedClock;
@@ -21,6 +23,7 @@ use crate::cluster::{Clients, Connect, Feed};
 use crate::config::FrontendConfig;
 use crate::deadline::Deadline;
 use crate::ingest::{Dispatch, Resolver, split};
+use crate::process::Peers;
 use crate::statement::Conductor;
 
 /// What a frontend is made of.
@@ -52,14 +55,19 @@ pub struct Frontend {
     clock: SharedClock,
     resolver: Resolver,
     dispatch: Dispatch,
+    peers: Arc<Peers>,
     conductor: Conductor,
 }
 
 /// Starts a frontend; it follows metasrv from now on. Errors: settings that cannot be used.
 pub fn start(setup: FrontendSetup) -> Result<Arc<Frontend>> {
     let FrontendSetup { metasrv, connect, clock, tasks, memory, config } = setup;
-    let feed = Arc::new(Feed::new(metasrv, clock.clone()));
+    let processes = Processes::new(clock.clone());
+    let (feed, questions) = Feed::new(metasrv, clock.clone(), processes.clone());
+    let feed = Arc::new(feed);
     tasks.spawn("catalog-watch", Arc::clone(&feed).follow(tasks.token().clone()));
+    let peers = Arc::new(Peers::new(processes, Arc::clone(&feed), config.http_addr.to_string()));
+    tasks.spawn("peers", Arc::clone(&peers).answer(questions, tasks.token().clone()));
     let clients = Arc::new(Clients::new(connect));
     let queries = memory.child("queries", config.query_memory_bytes);
     let partitions = match config.query_partitions {
@@ -70,8 +78,8 @@ pub fn start(setup: FrontendSetup) -> Result<Arc<Frontend>> {
     let resolver = Resolver::new(Arc::clone(&feed), clock.clone());
     let dispatch = Dispatch::new(Arc::clone(&feed), Arc::clone(&clients), memory);
     let conductor =
-        Conductor::new(Arc::clone(&feed), clients, clock.clone(), sessions, dispatch.clone(), config.exchange);
-    Ok(Arc::new(Frontend { feed, clock, resolver, dispatch, conductor }))
+        Conductor::new(Arc::clone(&peers), clients, clock.clone(), sessions, dispatch.clone(), config.exchange);
+    Ok(Arc::new(Frontend { feed, clock, resolver, dispatch, peers, conductor }))
 }
 
 impl Frontend {
@@ -123,5 +131,13 @@ impl Gateway for Frontend {
         self.check_ready()?;
         let span = tracing::info_span!("run", request = session.request_id);
         Box::pin(self.conductor.run(session, query)).instrument(span).await
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<()> {
+        self.peers.cancel(cancel).await
+    }
+
+    fn processes(&self) -> &Processes {
+        self.peers.own()
     }
 }

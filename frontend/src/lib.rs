@@ -11,6 +11,7 @@ mod ingest;
 mod language;
 mod listen;
 mod plan;
+mod process;
 mod statement;
 
 pub use cluster::Connect;

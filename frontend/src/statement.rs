@@ -6,6 +6,7 @@ mod admin;
 mod ddl;
 mod delete;
 mod insert;
+mod kill;
 mod prepare;
 mod query;
 mod set;
@@ -32,10 +33,12 @@ use crate::config::ExchangeMode;
 use crate::deadline::Deadline;
 use crate::ingest::Dispatch;
 use crate::language::sql::{Name, Statement, parse, parse_mysql};
+use crate::process::Peers;
 
 /// Conducts statements through the other rooms.
 #[derive(Debug)]
 pub(crate) struct Conductor {
+    peers: Arc<Peers>,
     feed: Arc<Feed>,
     clients: Arc<Clients>,
     clock: SharedClock,
@@ -55,14 +58,15 @@ struct Scope {
 
 impl Conductor {
     pub(crate) fn new(
-        feed: Arc<Feed>,
+        peers: Arc<Peers>,
         clients: Arc<Clients>,
         clock: SharedClock,
         sessions: Sessions,
         dispatch: Dispatch,
         exchange: ExchangeMode,
     ) -> Self {
-        Self { feed, clients, clock, sessions, dispatch, exchange }
+        let feed = Arc::clone(peers.feed());
+        Self { peers, feed, clients, clock, sessions, dispatch, exchange }
     }
 
     /// Runs all statements of a text in order; the first failing one ends it.
@@ -119,6 +123,7 @@ impl Conductor {
             Statement::Truncate(table) => self.truncate(scope, table).await,
             Statement::Admin { function, action, table } => self.admin(scope, &function, action, &table).await,
             Statement::Show(show) => self.show(scope, show).await,
+            Statement::Kill(kill) => self.kill(kill).await,
             Statement::Describe(table) => self.describe(scope, table),
             Statement::Use(database) => self.use_database(database, "USE"),
             Statement::Set(setting) => Ok(self.set(setting)),
@@ -128,7 +133,7 @@ impl Conductor {
 
     /// A DataFusion session over this view.
     fn state(&self, scope: &Scope, view: &Arc<View>) -> SessionState {
-        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), Arc::clone(&self.feed), &scope.session.database));
+        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), Arc::clone(&self.peers), &scope.session.database));
         self.sessions.planning(catalogs, &scope.session.database, &scope.session.time_zone)
     }
 

@@ -9,6 +9,7 @@ mod placement;
 mod procedure;
 mod reconcile;
 mod registry;
+mod relay;
 mod route;
 mod service;
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use varve_model::Result;
-use varve_model::id::{ClusterId, NodeEpoch, TableId};
+use varve_model::id::{ClusterId, FrontendId, NodeEpoch, TableId};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport,
+    Registration, Session, Watcher,
 };
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
@@ -68,8 +69,8 @@ impl MetasrvApi for Metasrv {
         self.term.heartbeat(call, session, beats)
     }
 
-    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
-        self.term.watch(call)
+    async fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
+        self.term.watch(call, watcher)
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(request_id = call.request_id))]
@@ -79,5 +80,13 @@ impl MetasrvApi for Metasrv {
 
     async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>> {
         self.term.region_statistics(call, table)
+    }
+
+    async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        self.term.ask(call, from, inquiry).await
+    }
+
+    async fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        self.term.answer(call, from, question, answer)
     }
 }

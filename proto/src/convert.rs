@@ -10,6 +10,7 @@ pub(crate) mod catalog;
 pub(crate) mod describe;
 pub(crate) mod heartbeat;
 pub(crate) mod procedure;
+pub(crate) mod relay;
 #[cfg(test)]
 mod tests;
 pub(crate) mod write;

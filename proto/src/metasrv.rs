@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::Stream;
-use varve_model::id::{ClusterId, DatabaseId, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId, VolumeId};
+use varve_model::id::{ClusterId, DatabaseId, FrontendId, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId, VolumeId};
 use varve_model::region::Route;
 use varve_model::scan::RegionStatistics;
 use varve_model::schema::NewColumn;
@@ -18,6 +18,10 @@ use varve_model::table::{DatabaseInfo, TableInfo, TableOptions, Ttl};
 use varve_model::{Error, Reason, Result};
 
 use crate::call::Call;
+
+mod relay;
+
+pub use relay::{Answer, Answers, Inquiry, Question, Watcher};
 
 /// A stream that metasrv or a datanode keeps open.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
@@ -42,8 +46,11 @@ pub trait MetasrvApi: Debug + Send + Sync {
         beats: Messages<Beat>,
     ) -> Result<Messages<Result<BeatReply>>>;
 
-    /// News of catalog and routes: first a snapshot, then every change in order.
-    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>>;
+    /// News of catalog and routes: first a snapshot, then every change in order. A frontend also
+    /// learns its number, before all else, and then what other frontends ask.
+    ///
+    /// Errors: `Busy` when all numbers are taken.
+    async fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>>;
 
     /// Runs a change of catalog or regions to its end.
     async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome>;
@@ -51,6 +58,13 @@ pub trait MetasrvApi: Debug + Send + Sync {
     /// The newest statistics that beats brought, by region; of one table or of all. A region whose
     /// owner has not beaten in this leader's term is missing.
     async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>>;
+
+    /// Asks all frontends but the asking one, and waits for their answers: for a second, or as long
+    /// as the call if that is less. What is lost with a leader is the caller's to ask again.
+    async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers>;
+
+    /// A frontend's answer to a [`Question`]; nothing happens when nobody waits for it any more.
+    async fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()>;
 }
 
 /// The error of a metasrv that does not lead: nothing was done, ask the leader.
@@ -234,10 +248,11 @@ pub struct Grant {
     pub ttl: Ttl,
 }
 
-/// A change of the catalog, or all of it.
+/// A change of the catalog, or all of it; or a word to one frontend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct News {
     /// Never falls. The last change of a transaction carries its revision, those before it one less.
+    /// 0 for a word to one frontend, which is in no order with changes.
     pub revision: u64,
     /// What changed.
     pub change: Change,
@@ -258,6 +273,10 @@ pub enum Change {
     TableDropped(TableId),
     /// A node is new or moved.
     Node(NodeId, String),
+    /// A word to one frontend: its number while this watch lives.
+    Seated(FrontendId),
+    /// A word to one frontend: another one asks.
+    Asked(Question),
 }
 
 /// Everything a frontend caches.

@@ -33,7 +33,7 @@ const KINDS: [(ErrorKind, Code); 12] = [
     (ErrorKind::Internal, Code::Internal),
 ];
 
-const REASONS: [Reason; 19] = [
+const REASONS: [Reason; 20] = [
     Reason::General,
     Reason::Syntax,
     Reason::Plan,
@@ -53,6 +53,7 @@ const REASONS: [Reason; 19] = [
     Reason::KeyReused,
     Reason::NotLeader,
     Reason::Unreachable,
+    Reason::Process,
 ];
 
 /// The status of an error.

@@ -95,12 +95,17 @@ impl Door {
     }
 
     pub(crate) async fn sql_in(&self, database: &str, statement: &str) -> (u16, Value) {
-        let form = format!("db={}&sql={}", percent(database), percent(statement));
-        let request = self.http.post(self.url("/v1/sql")).header("content-type", "application/x-www-form-urlencoded");
-        let reply = request.body(form).send().await.expect("a reply");
+        let reply = self.request(database, statement).send().await.expect("a reply");
         let status = reply.status().as_u16();
         let text = reply.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    /// The request that runs SQL.
+    pub(crate) fn request(&self, database: &str, statement: &str) -> reqwest::RequestBuilder {
+        let form = format!("db={}&sql={}", percent(database), percent(statement));
+        let request = self.http.post(self.url("/v1/sql")).header("content-type", "application/x-www-form-urlencoded");
+        request.body(form)
     }
 
     /// The rows of one statement that must succeed.
@@ -125,7 +130,7 @@ impl Door {
 }
 
 /// Percent-encodes for a form.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     use std::fmt::Write as _;
     let mut form = String::new();
     for byte in text.bytes() {

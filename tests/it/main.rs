@@ -2,6 +2,7 @@
 //!
 //! One binary: every test that reaches DataFusion links here, because each such link is heavy.
 
+mod cancel;
 mod cases;
 mod cluster;
 mod damage;
@@ -9,6 +10,7 @@ mod exchange;
 mod influx;
 mod kit;
 mod mysql;
+mod partial;
 mod postgres;
 mod query;
 mod recovery;

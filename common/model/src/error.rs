@@ -84,6 +84,8 @@ pub enum Reason {
     Table,
     /// A column is concerned.
     Column,
+    /// A client's connection or its statement is concerned.
+    Process,
     /// A body, line or statement exceeds its size limit.
     TooLarge,
     /// A tenant's rate limit.

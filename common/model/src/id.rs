@@ -36,6 +36,10 @@ ids! {
     Sequence(u64) "{}";
     /// A version of a table's schema; +1 at every change.
     SchemaVersion(u32) "{}";
+    /// A frontend process among those that live; given by metasrv, used again when its holder is gone.
+    FrontendId(u32) "{}";
+    /// A client's connection, or its request on a wire without connections; see [`crate::process`].
+    ProcessId(u32) "{}";
 }
 
 macro_rules! wide_ids {

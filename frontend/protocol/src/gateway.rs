@@ -5,11 +5,13 @@ use std::fmt::Debug;
 use arrow_schema::{DataType, SchemaRef};
 use async_trait::async_trait;
 use varve_model::Result;
+use varve_model::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::schema::StoredType;
 use varve_model::value::Value;
 
 use crate::output::Output;
+use crate::process::Processes;
 use crate::session::Session;
 
 /// What the database does for clients.
@@ -27,6 +29,15 @@ pub trait Gateway: Debug + Send + Sync + 'static {
 
     /// Runs a text of one or more statements in order; the first failing one ends it.
     async fn run(&self, session: &Session, query: Query) -> Result<Vec<Output>>;
+
+    /// Ends a statement or a connection, wherever in the cluster it is.
+    ///
+    /// Errors: `NotFound/Process` when there is none of this number, or the secret is wrong; retryable
+    /// kinds, after which it may have ended or not.
+    async fn cancel(&self, cancel: Cancel) -> Result<()>;
+
+    /// The connections of this frontend: the wires enter theirs here.
+    fn processes(&self) -> &Processes;
 }
 
 /// A query in one of the languages.

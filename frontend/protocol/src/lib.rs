@@ -8,6 +8,7 @@ pub mod mux;
 pub mod mysql;
 pub mod output;
 pub mod postgres;
+pub mod process;
 pub mod session;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,18 @@ pub enum Wire {
     Mysql,
 }
 
+impl Wire {
+    /// Its name in lists and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Influx => "influx",
+            Self::HttpSql => "http",
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+        }
+    }
+}
+
 /// The setting of one request. A connection keeps one and replaces it on SET and USE.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -27,7 +39,7 @@ pub struct Session {
     pub wire: Wire,
     /// Database that unqualified names are in.
     pub database: String,
-    /// The connection's number, unique on this frontend and wire; 0 for requests without one.
+    /// The connection's number among all of the cluster; 0 for requests without one.
     pub connection: u32,
     /// The user name the client gave.
     pub user: String,

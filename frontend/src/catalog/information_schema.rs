@@ -7,12 +7,15 @@ use varve_proto::metasrv::RegionReport;
 use varve_query::context::CATALOG;
 
 use super::system::Kind::{Int, Text};
-use super::system::{Cell, Columns, LiveMaker, Maker, Sheet};
+use super::system::{Cell, Columns, Live, LiveMaker, Maker, Sheet};
 use super::types::{default_text, describe_type, sql_type};
 use crate::cluster::{Table, View};
 
-/// Tables over what datanodes reported.
-pub(super) const LIVE_TABLES: &[LiveMaker] = &[("region_statistics", statistics)];
+mod process;
+
+/// Tables over what others must be asked for.
+pub(super) const LIVE_TABLES: &[LiveMaker] =
+    &[("region_statistics", Live::Regions(statistics)), ("process_list", Live::Processes(process::list))];
 
 /// All tables here.
 pub(super) const TABLES: &[Maker] = &[
@@ -227,6 +230,7 @@ const REGIONS: Columns = &[
     ("node_id", Int),
     ("peer_addr", Text),
     ("status", Text),
+    ("session", Text),
 ];
 
 fn regions(view: &View, _: &str) -> Sheet {
@@ -243,6 +247,7 @@ fn regions(view: &View, _: &str) -> Sheet {
                 (route.node.0 as i64).into(),
                 view.nodes.get(&route.node).map_or(Cell::Null, |address| address.as_str().into()),
                 format!("{:?}", route.state).to_lowercase().into(),
+                route.owner.to_string().into(),
             ]);
         }
     }

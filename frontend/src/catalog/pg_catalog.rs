@@ -5,6 +5,7 @@
 //! every feature of DataFusion. Here an OID derives from varve's own ids.
 //! Each database of varve is a schema of the one PostgreSQL database.
 
+mod activity;
 mod adapt;
 mod describe;
 mod empty;
@@ -12,9 +13,17 @@ mod function;
 mod oid;
 mod relation;
 
-use super::system::Maker;
+use super::system::{Live, LiveMaker, Maker};
 
 pub(crate) use adapt::adapt;
+
+/// Tables over what others must be asked for.
+pub(super) const LIVE_TABLES: &[LiveMaker] = &[("pg_stat_activity", Live::Processes(activity::list))];
+
+/// Whether there is a table of this name.
+fn is_table(name: &str) -> bool {
+    TABLES.iter().any(|(known, _)| *known == name) || LIVE_TABLES.iter().any(|(known, _)| *known == name)
+}
 
 /// All tables here; those that are always empty are named in `empty`.
 pub(super) const TABLES: &[Maker] = &[

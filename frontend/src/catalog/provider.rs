@@ -10,20 +10,21 @@ use varve_query::context::{CATALOG, CATALOG_ALIAS};
 
 use super::system::SystemSchema;
 use super::table::RegionTable;
-use crate::cluster::{Database, Feed, View};
+use crate::cluster::{Database, View};
+use crate::process::Peers;
 
 /// All databases of one view.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogs {
     view: Arc<View>,
-    feed: Arc<Feed>,
+    peers: Arc<Peers>,
     /// The session's database.
     current: String,
 }
 
 impl Catalogs {
-    pub(crate) fn new(view: Arc<View>, feed: Arc<Feed>, current: &str) -> Self {
-        Self { view, feed, current: current.to_owned() }
+    pub(crate) fn new(view: Arc<View>, peers: Arc<Peers>, current: &str) -> Self {
+        Self { view, peers, current: current.to_owned() }
     }
 }
 
@@ -48,7 +49,7 @@ impl CatalogProvider for Catalogs {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if let Some(system) = SystemSchema::find(name, &self.feed, &self.view, &self.current) {
+        if let Some(system) = SystemSchema::find(name, &self.peers, &self.view, &self.current) {
             return Some(Arc::new(system));
         }
         let database = self.view.databases.get(name)?;

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::builder::{BooleanBuilder, Int64Builder, ListBuilder, StringBuilder, TimestampMillisecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use varve_model::name::SYSTEM_DATABASES;
+use varve_model::process::Process;
 use varve_proto::metasrv::RegionReport;
 use varve_query::error::into_datafusion;
 
 use super::{information_schema, pg_catalog};
-use crate::cluster::{Feed, View};
+use crate::cluster::View;
+use crate::process::Peers;
 
 /// What a column of a describing table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) enum Kind {
     Text,
     Int,
     Bool,
+    /// Milliseconds since the epoch.
+    Time,
     /// A list of texts; only ever NULL here.
     Texts,
 }
@@ -86,6 +90,7 @@ impl Sheet {
                 Kind::Text => DataType::Utf8,
                 Kind::Int => DataType::Int64,
                 Kind::Bool => DataType::Boolean,
+                Kind::Time => DataType::Timestamp(TimeUnit::Millisecond, None),
                 Kind::Texts => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
             };
             Field::new(*name, data_type, true)
@@ -120,6 +125,13 @@ impl Sheet {
                 });
                 Arc::new(builder.finish())
             }
+            Kind::Time => {
+                let mut builder = TimestampMillisecondBuilder::new();
+                cells.for_each(|cell| {
+                    builder.append_option(if let Cell::Int(value) = cell { Some(*value) } else { None });
+                });
+                Arc::new(builder.finish())
+            }
             Kind::Texts => {
                 let mut builder = ListBuilder::new(StringBuilder::new());
                 cells.for_each(|_| builder.append_null());
@@ -132,12 +144,25 @@ impl Sheet {
 /// How a describing table is made: its name, columns, and rows from the view for a session.
 pub(super) type Maker = (&'static str, fn(&View, &str) -> Sheet);
 
-/// How a table over what datanodes reported is made: its name, columns, and rows.
-pub(super) type LiveMaker = (&'static str, fn(&View, &[RegionReport]) -> Sheet);
+/// How a table over what others must be asked for is made: its name, and columns and rows.
+pub(super) type LiveMaker = (&'static str, Live);
+
+/// Who is asked, and what is made of the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Live {
+    /// Metasrv, for what datanodes reported.
+    Regions(fn(&View, &[RegionReport]) -> Sheet),
+    /// All frontends, for what runs.
+    Processes(fn(&[Process]) -> Sheet),
+}
 
 /// Those of a database.
 fn live_makers(database: &str) -> &'static [LiveMaker] {
-    if database == "information_schema" { information_schema::LIVE_TABLES } else { &[] }
+    match database {
+        "information_schema" => information_schema::LIVE_TABLES,
+        "pg_catalog" => pg_catalog::LIVE_TABLES,
+        _ => &[],
+    }
 }
 
 /// The describing databases.
@@ -164,7 +189,7 @@ pub(super) struct SystemSchema {
     database: &'static str,
     makers: &'static [Maker],
     live: &'static [LiveMaker],
-    feed: Arc<Feed>,
+    peers: Arc<Peers>,
     view: Arc<View>,
     /// The session's database: what is visible without a qualifier.
     current: String,
@@ -172,13 +197,13 @@ pub(super) struct SystemSchema {
 
 impl SystemSchema {
     /// The describing database of this name, if it is one.
-    pub(super) fn find(name: &str, feed: &Arc<Feed>, view: &Arc<View>, current: &str) -> Option<Self> {
+    pub(super) fn find(name: &str, peers: &Arc<Peers>, view: &Arc<View>, current: &str) -> Option<Self> {
         let database = SYSTEM_DATABASES.into_iter().find(|database| *database == name)?;
         Some(Self {
             database,
             makers: makers(database)?,
             live: live_makers(database),
-            feed: Arc::clone(feed),
+            peers: Arc::clone(peers),
             view: Arc::clone(view),
             current: current.to_owned(),
         })
@@ -192,9 +217,14 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some((_, make)) = self.live.iter().find(|(known, _)| *known == name) {
-            let reports = self.feed.region_statistics().await.map_err(into_datafusion)?;
-            return make(&self.view, &reports).provider().map(Some);
+        if let Some((_, live)) = self.live.iter().find(|(known, _)| *known == name) {
+            let sheet = match live {
+                Live::Regions(make) => {
+                    make(&self.view, &self.peers.feed().region_statistics().await.map_err(into_datafusion)?)
+                }
+                Live::Processes(make) => make(&self.peers.list().await.map_err(into_datafusion)?),
+            };
+            return sheet.provider().map(Some);
         }
         let maker = self.makers.iter().find(|(known, _)| *known == name);
         maker.map(|(_, make)| make(&self.view, &self.current).provider()).transpose()

@@ -116,6 +116,8 @@ impl View {
             Change::Node(id, address) => {
                 next.nodes.insert(*id, address.clone());
             }
+            // Words to this frontend, not news of the catalog.
+            Change::Seated(_) | Change::Asked(_) => return self.clone(),
         }
         next
     }

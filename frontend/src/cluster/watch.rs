@@ -1,15 +1,18 @@
 //! Keeps the view current: one watch on metasrv, opened again whenever it ends.
+//!
+//! The same watch brings this frontend's number, and what other frontends ask.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use varve_model::{Error, Result};
 use varve_proto::call::Call;
-use varve_proto::metasrv::{MetasrvApi, Procedure, RegionReport};
+use varve_proto::metasrv::{Answer, Answers, Change, Inquiry, MetasrvApi, Procedure, Question, RegionReport, Watcher};
+use varve_protocol::process::Processes;
 use varve_service::clock::SharedClock;
 
 use super::view::View;
@@ -22,6 +25,10 @@ const WATCH_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 /// How long asking for statistics may take.
 const STATISTICS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long asking the other frontends may take: metasrv waits for them for a second.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Questions of other frontends that may wait for this one.
+const QUESTIONS_QUEUE_MAX: usize = 64;
 
 /// The current view and who waits for the next.
 #[derive(Debug)]
@@ -31,11 +38,23 @@ pub(crate) struct Feed {
     view: RwLock<Arc<View>>,
     /// The view's revision; `None` before the first snapshot.
     revision: watch::Sender<Option<u64>>,
+    /// Names this process to metasrv.
+    life: u128,
+    /// They carry the number that metasrv gives.
+    processes: Processes,
+    questions: mpsc::Sender<Question>,
 }
 
 impl Feed {
-    pub(crate) fn new(metasrv: Arc<dyn MetasrvApi>, clock: SharedClock) -> Self {
-        Self { metasrv, clock, view: RwLock::default(), revision: watch::Sender::new(None) }
+    /// A feed that knows nothing yet, and where other frontends' questions come out.
+    pub(crate) fn new(
+        metasrv: Arc<dyn MetasrvApi>,
+        clock: SharedClock,
+        processes: Processes,
+    ) -> (Self, mpsc::Receiver<Question>) {
+        let (questions, asked) = mpsc::channel(QUESTIONS_QUEUE_MAX);
+        let (view, revision, life) = (RwLock::default(), watch::Sender::new(None), clock.random());
+        (Self { metasrv, clock, view, revision, life, processes, questions }, asked)
     }
 
     /// Follows metasrv until the token is cancelled.
@@ -59,10 +78,26 @@ impl Feed {
     /// One watch to its end; `Ok` when it brought news.
     async fn follow_once(&self) -> Result<()> {
         let call = Call::system(format!("watch-{:016x}", self.clock.random() as u64), WATCH_TIMEOUT);
-        let mut messages = self.metasrv.watch(&call).await?;
+        let watcher = Watcher { life: self.life, wish: self.processes.frontend() };
+        let mut messages = self.metasrv.watch(&call, Some(watcher)).await?;
         let mut heard = false;
         while let Some(news) = messages.next().await {
-            let next = self.view.read().after(&*news?);
+            let news = news?;
+            match &news.change {
+                Change::Seated(frontend) => {
+                    self.processes.renumber(*frontend);
+                    continue;
+                }
+                Change::Asked(question) => {
+                    if self.questions.try_send(question.clone()).is_err() {
+                        // Who asked is told that this frontend did not answer.
+                        tracing::debug!("a question of another frontend is dropped: too many wait");
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            let next = self.view.read().after(&news);
             let revision = next.revision;
             *self.view.write() = Arc::new(next);
             self.revision.send_replace(Some(revision));
@@ -113,6 +148,18 @@ impl Feed {
     pub(crate) async fn region_statistics(&self) -> Result<Vec<RegionReport>> {
         let call = Call::system(format!("statistics-{:016x}", self.clock.random() as u64), STATISTICS_TIMEOUT);
         self.metasrv.region_statistics(&call, None).await
+    }
+
+    /// Asks all other frontends.
+    pub(crate) async fn ask(&self, inquiry: Inquiry) -> Result<Answers> {
+        let call = Call::system(format!("ask-{:016x}", self.clock.random() as u64), ASK_TIMEOUT);
+        self.metasrv.ask(&call, self.processes.frontend(), inquiry).await
+    }
+
+    /// Answers what another frontend asked.
+    pub(crate) async fn answer(&self, question: u64, answer: Answer) -> Result<()> {
+        let call = Call::system(format!("answer-{question:016x}"), ASK_TIMEOUT);
+        self.metasrv.answer(&call, self.processes.frontend(), question, answer).await
     }
 
     /// Carries out a change and waits until the view shows it.

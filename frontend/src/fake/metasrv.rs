@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
-use varve_model::id::{DatabaseId, Incarnation, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId};
+use varve_model::id::{DatabaseId, FrontendId, Incarnation, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId};
 use varve_model::partition::Partition;
 use varve_model::region::{Route, RouteState};
 use varve_model::schema::Schema;
@@ -15,6 +15,9 @@ use varve_model::table::{DatabaseInfo, TableInfo};
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::*;
+
+/// The number of the only frontend.
+pub(crate) const SEAT: FrontendId = FrontendId(17);
 
 #[derive(Debug)]
 pub(crate) struct FakeMetasrv {
@@ -30,6 +33,10 @@ struct State {
     databases: BTreeMap<String, Arc<DatabaseInfo>>,
     tables: BTreeMap<TableId, (Arc<TableInfo>, Arc<[Route]>)>,
     actions: Vec<(RegionAction, TableId)>,
+    /// What this frontend asked, what it answered, and what the others answer.
+    asked: Vec<(FrontendId, Inquiry)>,
+    answered: Vec<(u64, Answer)>,
+    answers: Answers,
 }
 
 impl FakeMetasrv {
@@ -76,6 +83,33 @@ impl FakeMetasrv {
 
     pub(crate) fn actions(&self) -> Vec<RegionAction> {
         self.state.lock().actions.iter().map(|(action, _)| *action).collect()
+    }
+
+    /// What the other frontends answer from now on.
+    pub(crate) fn answer_with(&self, answers: Answers) {
+        self.state.lock().answers = answers;
+    }
+
+    /// What this frontend has asked the others.
+    pub(crate) fn asked(&self) -> Vec<(FrontendId, Inquiry)> {
+        self.state.lock().asked.clone()
+    }
+
+    /// Asks as another frontend, and waits for the answer.
+    pub(crate) async fn question(&self, inquiry: Inquiry) -> Answer {
+        let id = {
+            let mut state = self.state.lock();
+            state.next += 1;
+            u64::from(state.next)
+        };
+        let question = Question { id, inquiry: Arc::new(inquiry) };
+        drop(self.news.send(Arc::new(News { revision: 0, change: Change::Asked(question) })));
+        loop {
+            if let Some((_, answer)) = self.state.lock().answered.iter().find(|(question, _)| *question == id) {
+                return answer.clone();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn tell(&self, state: &mut State, change: Change) {
@@ -208,7 +242,7 @@ impl MetasrvApi for FakeMetasrv {
         Err(Error::unsupported("the fake has no sessions"))
     }
 
-    async fn watch(&self, _: &Call) -> Result<Messages<Result<Arc<News>>>> {
+    async fn watch(&self, _: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
         let state = self.state.lock();
         let catalog = Catalog {
             databases: state.databases.values().cloned().collect(),
@@ -219,7 +253,8 @@ impl MetasrvApi for FakeMetasrv {
         let rest = stream::unfold(self.news.subscribe(), |mut news| async {
             news.recv().await.ok().map(|next| (Ok(next), news))
         });
-        Ok(Box::pin(stream::iter([Ok(snapshot)]).chain(rest)))
+        let seated = watcher.map(|_| Arc::new(News { revision: 0, change: Change::Seated(SEAT) }));
+        Ok(Box::pin(stream::iter(seated.into_iter().chain([snapshot]).map(Ok)).chain(rest)))
     }
 
     async fn execute(&self, _: &Call, procedure: Procedure) -> Result<Outcome> {
@@ -230,5 +265,16 @@ impl MetasrvApi for FakeMetasrv {
 
     async fn region_statistics(&self, _: &Call, _: Option<TableId>) -> Result<Vec<RegionReport>> {
         Err(Error::unsupported("the fake has no datanodes"))
+    }
+
+    async fn ask(&self, _: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        let mut state = self.state.lock();
+        state.asked.push((from, inquiry));
+        Ok(state.answers.clone())
+    }
+
+    async fn answer(&self, _: &Call, _: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        self.state.lock().answered.push((question, answer));
+        Ok(())
     }
 }

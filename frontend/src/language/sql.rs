@@ -7,6 +7,7 @@
 mod alter;
 mod ast;
 mod create;
+mod kill;
 mod literal;
 mod mysql;
 mod options;
@@ -18,8 +19,8 @@ mod tests;
 mod types;
 
 pub(crate) use ast::{
-    AlterAction, CreateDatabase, CreateTable, Delete, Drop, Insert, InsertSource, Name, Setting, Show, ShowFilter,
-    Statement,
+    AlterAction, CreateDatabase, CreateTable, Delete, Drop, Insert, InsertSource, Kill, Name, Setting, Show,
+    ShowFilter, Statement,
 };
 pub(crate) use literal::{Literal, convert, literal};
 pub(crate) use options::{set as set_option, unset as unset_option};

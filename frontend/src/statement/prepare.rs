@@ -45,6 +45,9 @@ impl Conductor {
                 logical_plan(&mut state, *query, scope, &view).await?;
                 Ok(Prepared { params: Vec::new(), schema: Some(super::query::plans_schema()) })
             }
+            Statement::Kill(kill) => {
+                Ok(Prepared { params: Vec::new(), schema: kill.function.map(super::kill::answer_schema) })
+            }
             _ => Ok(no_rows()),
         }
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use varve_model::Result;
-use varve_model::id::{NodeEpoch, TableId};
+use varve_model::id::{FrontendId, NodeEpoch, TableId};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session, not_leader,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport,
+    Registration, Session, Watcher, not_leader,
 };
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
@@ -171,9 +172,9 @@ impl MetasrvApi for Member {
         self.term()?.heartbeat(call, session, beats)
     }
 
-    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
+    async fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
         call.check()?;
-        self.term()?.watch(call)
+        self.term()?.watch(call, watcher)
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(request_id = call.request_id))]
@@ -185,5 +186,15 @@ impl MetasrvApi for Member {
     async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>> {
         call.check()?;
         self.term()?.region_statistics(call, table)
+    }
+
+    async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        call.check()?;
+        self.term()?.ask(call, from, inquiry).await
+    }
+
+    async fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        call.check()?;
+        self.term()?.answer(call, from, question, answer)
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use varve_model::id::{ClusterId, NodeEpoch, TableId};
+use varve_model::id::{ClusterId, FrontendId, NodeEpoch, TableId};
 use varve_model::name::DEFAULT_DATABASE;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::{
-    Beat, BeatReply, Messages, News, Outcome, Procedure, RegionReport, Registration, Session, not_leader,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, News, Outcome, Procedure, RegionReport, Registration, Session,
+    Watcher, not_leader,
 };
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
@@ -22,6 +23,7 @@ use crate::leader::Leadership;
 use crate::procedure::{Executor, ExecutorSetup};
 use crate::reconcile;
 use crate::registry::Registry;
+use crate::relay::Relay;
 
 /// How long the first transaction may take.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +34,7 @@ pub(super) struct Term {
     config: Config,
     cluster: ClusterId,
     executor: Executor,
+    relay: Arc<Relay>,
 }
 
 impl Term {
@@ -48,12 +51,13 @@ impl Term {
         let cluster = cluster(&records, &clock).await?;
         let feed = Feed::start(Arc::clone(records.kv()), Arc::clone(&clock), &tasks).await?;
         let registry = Arc::new(Registry::new(config.lease(), config.beat(), clock.random()));
+        let relay = Relay::new(Arc::clone(&clock));
         let executor = Executor::new(ExecutorSetup { records, feed, registry, clock, tasks, leadership });
         reconcile::resume(&executor).await?;
         let public =
             Procedure::CreateDatabase { name: DEFAULT_DATABASE.to_owned(), ttl: None, regions: 1, if_not_exists: true };
         executor.execute(&Call::system("start", START_TIMEOUT), public).await?;
-        Ok(Self { config, cluster, executor })
+        Ok(Self { config, cluster, executor, relay })
     }
 
     pub(super) fn cluster(&self) -> ClusterId {
@@ -96,9 +100,24 @@ impl Term {
         heartbeat::serve(&self.executor, session, beats)
     }
 
-    pub(super) fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
+    pub(super) fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
         self.check(call)?;
-        Ok(self.executor.feed.watch())
+        let news = self.executor.feed.watch();
+        match watcher {
+            Some(watcher) => self.relay.watch(watcher, news),
+            None => Ok(news),
+        }
+    }
+
+    pub(super) async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        self.check(call)?;
+        Ok(self.relay.ask(from, inquiry, call.timeout).await)
+    }
+
+    pub(super) fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        self.check(call)?;
+        self.relay.answer(from, question, answer);
+        Ok(())
     }
 
     pub(super) async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome> {

@@ -156,7 +156,7 @@ async fn alter(api: &Arc<dyn MetasrvApi>, table: &str, change: TableChange) -> R
 /// A frontend's catalog at this revision or later.
 async fn catalog(api: &Arc<dyn MetasrvApi>, revision: u64) -> Catalog {
     loop {
-        let mut news = api.watch(&call()).await.expect("watch");
+        let mut news = api.watch(&call(), None).await.expect("watch");
         let first = news.next().await.expect("a snapshot").expect("no error");
         let NewsChange::Snapshot(catalog) = &first.change else { panic!("the first news is a snapshot") };
         if first.revision >= revision {
@@ -466,7 +466,7 @@ async fn the_answer_to_the_first_beat_comes_with_or_after_every_order_to_open() 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_lags_is_told_to_start_anew() {
     let server = Server::start(Arc::new(MemoryKv::new())).await;
-    let mut news = server.api.watch(&call()).await.expect("watch");
+    let mut news = server.api.watch(&call(), None).await.expect("watch");
     for at in 0..1100 {
         let procedure =
             Procedure::CreateDatabase { name: format!("d{at}"), ttl: None, regions: 1, if_not_exists: false };
@@ -492,7 +492,7 @@ async fn another_protocol_version_is_refused() {
     let kv: Arc<dyn KvStore> = Arc::new(MemoryKv::new());
     let api = Metasrv::start(Config::default(), kv, clock, TaskSet::new(Blocking::Inline)).await.expect("start");
     let other = Call { protocol_version: 99, ..call() };
-    let error = api.watch(&other).await.err().expect("refused");
+    let error = api.watch(&other, None).await.err().expect("refused");
     assert!(error.message().contains("version 99"), "{error}");
     let bad = Config { lease_ms: 1, beat_ms: 1, ..Config::default() };
     assert_eq!(bad.check().expect_err("too short").kind(), ErrorKind::InvalidRequest);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use varve_model::Result;
-use varve_model::id::{DatabaseId, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId};
+use varve_model::id::{DatabaseId, FrontendId, NodeEpoch, NodeId, RegionEpoch, RegionId, TableId};
 use varve_model::region::{Route, RouteState};
 use varve_model::table::TableInfo;
 
-use super::{from_json, missing, to_json};
+use super::{from_json, missing, relay, to_json};
 use crate::metasrv::{Catalog, Change, News};
 use crate::wire;
 
@@ -23,6 +23,8 @@ pub(crate) fn news_to_wire(from: &News) -> Result<wire::News> {
         Change::Table(info, routes) => To::Table(table_to_wire(info, routes)?),
         Change::TableDropped(id) => To::TableDropped(id.0),
         Change::Node(id, address) => To::Node(node_to_wire(*id, address)),
+        Change::Seated(frontend) => To::Seated(frontend.0),
+        Change::Asked(question) => To::Asked(relay::question_to_wire(question)),
     };
     Ok(wire::News { revision: from.revision, change: Some(change) })
 }
@@ -40,6 +42,8 @@ pub(crate) fn news_from_wire(from: wire::News) -> Result<News> {
         }
         From::TableDropped(id) => Change::TableDropped(TableId(id)),
         From::Node(node) => Change::Node(NodeId(node.id), node.address),
+        From::Seated(frontend) => Change::Seated(FrontendId(frontend)),
+        From::Asked(question) => Change::Asked(relay::question_from_wire(question)?),
     };
     Ok(News { revision: from.revision, change })
 }

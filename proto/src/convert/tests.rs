@@ -9,6 +9,7 @@ use varve_model::ErrorKind;
 use varve_model::id::*;
 use varve_model::matcher::{MatchOp, Matcher, MissingTag};
 use varve_model::partition::Partition;
+use varve_model::process::{Cancel, CancelScope, Process};
 use varve_model::region::{Route, RouteState};
 use varve_model::scan::{DescribeSpec, RegionStatistics};
 use varve_model::schema::{LogicalType, NewColumn, Schema};
@@ -77,6 +78,18 @@ fn news(number: u32) -> Vec<Change> {
         Change::Table(Arc::new(table(number)), routes(number)),
         Change::TableDropped(TableId(number)),
         Change::Node(NodeId(9), String::new()),
+        Change::Seated(FrontendId(number)),
+        Change::Asked(Question { id: u64::from(number), inquiry: Arc::new(Inquiry::Processes) }),
+    ]
+}
+
+fn inquiries(number: u32) -> [Inquiry; 3] {
+    let process = ProcessId(number);
+    let cancel = |scope, secret| Inquiry::Cancel(Cancel { process, scope, secret });
+    [
+        Inquiry::Processes,
+        cancel(CancelScope::Connection, None),
+        cancel(CancelScope::Statement, Some(number.to_be_bytes().to_vec())),
     ]
 }
 
@@ -182,6 +195,34 @@ proptest! {
     }
 
     #[test]
+    fn inquiries_and_their_answers_come_back(number in any::<u32>(), life in any::<u128>(), text in ".{0,20}") {
+        for watcher in [None, Some(Watcher { life, wish: FrontendId(number) })] {
+            let back = relay::watcher_from_wire(&over(&relay::watcher_to_wire(watcher)));
+            prop_assert_eq!(back.expect("decode"), watcher);
+        }
+        for inquiry in inquiries(number) {
+            let back = relay::inquiry_from_wire(Some(over(&relay::inquiry_to_wire(&inquiry))));
+            prop_assert_eq!(back.expect("decode"), inquiry);
+        }
+        let process = Process {
+            id: ProcessId(number),
+            frontend: text.clone(),
+            client: "mysql[[::1]:9]".to_owned(),
+            user: String::new(),
+            database: "public".to_owned(),
+            query: text,
+            started_ms: i64::from(number),
+            elapsed: Duration::from_nanos(u64::from(number)),
+        };
+        let answers = Answers {
+            answers: vec![Answer::Cancelled(true), Answer::Cancelled(false), Answer::Processes(vec![process; 2])],
+            silent: vec![FrontendId(number)],
+        };
+        let back = relay::answers_from_wire(over(&relay::answers_to_wire(answers.clone())));
+        prop_assert_eq!(back.expect("decode"), answers);
+    }
+
+    #[test]
     fn registrations_and_sessions_come_back(bits in any::<u128>(), some in any::<bool>(), nanos in any::<u64>()) {
         let registration = Registration {
             node: NodeId(nanos),
@@ -257,6 +298,10 @@ proptest! {
         }
         let _ = read::<wire::News>(&bytes).map(catalog::news_from_wire);
         let _ = read::<wire::Procedure>(&bytes).map(procedure::from_wire);
+        let _ = read::<wire::AskRequest>(&bytes).map(|ask| relay::inquiry_from_wire(ask.inquiry));
+        let _ = read::<wire::AskReply>(&bytes).map(relay::answers_from_wire);
+        let _ = read::<wire::AnswerRequest>(&bytes).map(|request| relay::answer_from_wire(request.answer));
+        let _ = read::<wire::WatchRequest>(&bytes).map(|request| relay::watcher_from_wire(&request));
         let _ = read::<wire::BeatReply>(&bytes).map(heartbeat::reply_from_wire);
         let _ = read::<wire::Beat>(&bytes).map(heartbeat::beat_from_wire);
         let _ = read::<wire::RegionReports>(&bytes).map(|reports| heartbeat::region_reports_from_wire(&reports));

@@ -16,6 +16,9 @@ use crate::http::Client;
 use crate::{etcd, ports, s3};
 
 mod config;
+mod regions;
+
+pub use regions::wait_served;
 
 /// How long a node may take until it serves.
 const READY_MAX: Duration = Duration::from_mins(1);
@@ -132,11 +135,14 @@ pub fn up_on(dir: &Path, varve: &Path, size: Size, s3: Option<SocketAddr>) -> Re
         let _ = down(dir);
         return Err(error);
     }
+    // A cluster that was down comes back with its regions.
+    wait_served(dir)?;
     welcome(dir, &cluster);
     Ok(())
 }
 
-/// Starts one node again. Errors: it is unknown, or runs, or does not start.
+/// Starts one node again, and returns when it serves; its regions may still be on their way
+/// ([`wait_served`]). Errors: it is unknown, or runs, or does not start.
 pub fn start(dir: &Path, varve: &Path, name: &str) -> Result<(), String> {
     let dir = &fs::canonicalize(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut cluster = read(dir)?;
@@ -296,6 +302,11 @@ fn serves(node: &Node) -> bool {
             matches!(Client::connect(node.http).and_then(|mut client| client.get("/health")), Ok((200, _)))
         }
     }
+}
+
+/// The number in a node's name, which is a datanode's id.
+fn number(node: &Node) -> u64 {
+    node.name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Whether the process is there and no zombie, and is the one that was started.

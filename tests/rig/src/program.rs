@@ -39,7 +39,7 @@ enum Command {
         #[arg(long)]
         s3: Option<SocketAddr>,
     },
-    /// Start one node that was stopped or killed.
+    /// Start one node that was stopped or killed, and wait until it and its regions are served.
     Start {
         #[arg(long)]
         dir: PathBuf,
@@ -79,7 +79,9 @@ pub fn main() -> ExitCode {
         Command::Up { dir, varve, datanodes, frontends, metasrvs, s3 } => {
             cluster::up_on(&dir, &varve, Size { datanodes, frontends, metasrvs }, s3)
         }
-        Command::Start { dir, varve, node } => cluster::start(&dir, &varve, &node),
+        Command::Start { dir, varve, node } => {
+            cluster::start(&dir, &varve, &node).and_then(|()| cluster::wait_served(&dir))
+        }
         Command::Down { dir } => cluster::down(&dir),
         Command::S3 { folder, addr } => serve_s3(&folder, addr),
     };

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use varve_datanode::Datanode;
 use varve_metasrv::Member;
 use varve_model::Result;
-use varve_model::id::{NodeEpoch, RegionEpoch, RegionId, TableId};
+use varve_model::id::{FrontendId, NodeEpoch, RegionEpoch, RegionId, TableId};
 use varve_proto::call::Call;
 use varve_proto::datanode::{
     DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteReply, WriteRequest,
 };
 use varve_proto::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport,
+    Registration, Session, Watcher,
 };
 use varve_service::task::TaskSet;
 
@@ -61,12 +62,12 @@ impl MetasrvApi for RemoteMetasrv {
             .await
     }
 
-    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
+    async fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
         let back = self.link.back();
         self.link
             .call(call, &self.slot, |running, call| {
                 Box::pin(async move {
-                    let news = running.service.watch(&call).await?;
+                    let news = running.service.watch(&call, watcher).await?;
                     Ok(back.stream(&running.tasks, news, broken_result))
                 })
             })
@@ -85,6 +86,22 @@ impl MetasrvApi for RemoteMetasrv {
         self.link
             .call(call, &self.slot, |running, call| {
                 Box::pin(async move { running.service.region_statistics(&call, table).await })
+            })
+            .await
+    }
+
+    async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        self.link
+            .call(call, &self.slot, move |running, call| {
+                Box::pin(async move { running.service.ask(&call, from, inquiry).await })
+            })
+            .await
+    }
+
+    async fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        self.link
+            .call(call, &self.slot, move |running, call| {
+                Box::pin(async move { running.service.answer(&call, from, question, answer).await })
             })
             .await
     }

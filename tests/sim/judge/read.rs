@@ -30,7 +30,7 @@ pub(crate) fn call() -> Call {
 
 /// The table as metasrv knows it now.
 pub(crate) async fn locate(door: &Door, name: &str) -> Result<Option<Located>> {
-    let mut news = door.metasrv.watch(&call()).await?;
+    let mut news = door.metasrv.watch(&call(), None).await?;
     let first = news.next().await.ok_or_else(|| Error::unavailable("no snapshot"))??;
     let Change::Snapshot(catalog) = &first.change else {
         return Err(Error::internal("news begin without a snapshot"));

@@ -8,6 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::requests::{self, Verb};
+use super::running::{self, Work};
 use super::stage::{self, Stage};
 
 /// Media type of the page.
@@ -46,6 +47,11 @@ impl Metrics {
         let _ = writeln!(text, "# HELP {name} Requests that the datanode took.\n# TYPE {name} counter");
         for verb in Verb::ALL {
             let _ = writeln!(text, "{name}_total{{verb=\"{}\"}} {}", verb.name(), requests::total(verb));
+        }
+        let name = "varve_running";
+        let _ = writeln!(text, "# HELP {name} What runs now.\n# TYPE {name} gauge");
+        for work in Work::ALL {
+            let _ = writeln!(text, "{name}{{work=\"{}\"}} {}", work.name(), running::now(work));
         }
         if encode(&mut text, &self.0.lock()).is_err() {
             // Writing to a String cannot fail; a metric that cannot be encoded ends the page.

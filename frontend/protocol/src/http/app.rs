@@ -1,5 +1,6 @@
 //! What every HTTP handler shares.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +61,10 @@ impl Deref for App {
         &self.0
     }
 }
+
+/// Who sent a request: an extension of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Longest `Idempotency-Key` in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;

@@ -1,5 +1,6 @@
 //! The accept loop: connection cap, time-outs, request ids, panics, graceful end.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +12,18 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use futures::FutureExt;
 use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 use tracing::Instrument;
 use varve_model::limits::{HTTP_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
 
+use super::app::Peer;
 use super::{App, admin, reply};
 
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
@@ -45,14 +49,14 @@ async fn accept(listener: TcpListener, router: Router, app: App) {
             () = app.tasks.token().cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let Ok(slot) = slots.clone().try_acquire_owned() else {
                     tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many");
                     continue;
                 };
                 let (router, token) = (router.clone(), app.tasks.token().clone());
                 app.tasks.spawn("http connection", async move {
-                    connection(stream, router, token).await;
+                    connection((stream, peer), router, token).await;
                     drop(slot);
                 });
             }
@@ -64,13 +68,21 @@ async fn accept(listener: TcpListener, router: Router, app: App) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, token: tokio_util::sync::CancellationToken) {
+async fn connection(
+    (stream, peer): (TcpStream, SocketAddr),
+    router: Router,
+    token: tokio_util::sync::CancellationToken,
+) {
     // Without Nagle's delay; a socket that refuses it is closing already.
     let _ = stream.set_nodelay(true);
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HTTP_IDLE_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(serving);
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,

@@ -23,9 +23,11 @@ use varve_model::{Error, Reason, Result};
 
 use self::answer::Answer;
 use self::encode::Format;
+use super::app::Peer;
 use super::params::Params;
 use super::{App, app, body};
 use crate::gateway::Query;
+use crate::process::Execution;
 use crate::session::Wire;
 
 /// The route.
@@ -47,6 +49,7 @@ fn elapsed(app: &App, started: Duration) -> Duration {
 }
 
 async fn execute(app: &App, request: Request<Body>, started: Duration) -> Result<Response> {
+    let client = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (params, headers) = Params::of(app, request).await?;
     let mut session = app.session(Wire::HttpSql, &headers)?;
     if let Some(database) = params.get("db") {
@@ -64,8 +67,18 @@ async fn execute(app: &App, request: Request<Body>, started: Duration) -> Result
             Error::invalid(format!("limit must be a number of rows, not '{text}'")).with_reason(Reason::BadValue)
         })?),
     };
+    let execution = app.setup.gateway.processes().enter(Wire::HttpSql, client).into_statement(&session, text);
     let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
-    let outputs = app.within(session.timeout, app.setup.gateway.run(&session, query)).await?;
+    let outputs = app.within(session.timeout, or_killed(&execution, app.setup.gateway.run(&session, query))).await?;
     format.check(&outputs)?;
-    Answer { app: app.clone(), outputs, format, limit, started, timeout: session.timeout }.respond().await
+    let timeout = session.timeout;
+    Answer { app: app.clone(), outputs, format, limit, started, timeout, execution }.respond().await
+}
+
+/// The work's outcome, unless somebody ends the statement before. Errors: `Cancelled`, and those of `work`.
+async fn or_killed<T>(execution: &Execution, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = execution.cancelled() => Err(Error::invalid("the statement was killed").with_reason(Reason::Cancelled)),
+    }
 }

@@ -9,7 +9,6 @@ use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use mysql_common::io::BufMutExt;
 use mysql_common::packets::AuthPlugin;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use varve_model::limits::{HANDSHAKE_TIMEOUT, MYSQL_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
 use varve_model::{Error, ErrorKind, Reason, Result};
@@ -19,10 +18,11 @@ use super::encode::{Format, Style, Zone};
 use super::failure::{self, Failure, Halt};
 use super::prepared::Statement;
 use super::wire::Wire;
-use super::{Kill, Shared, cursor, kind, login, reply, text};
+use super::{Shared, cursor, kind, login, reply, text};
 use crate::gateway::Query;
 use crate::output::column::Column;
 use crate::output::{Output, SessionChange};
+use crate::process::{self, Execution};
 use crate::session::{Session, Wire as SessionWire};
 
 /// A connection after its login.
@@ -36,12 +36,13 @@ pub(super) struct Connection {
     pub(super) status: StatusFlags,
     pub(super) statements: HashMap<u32, Statement>,
     pub(super) next_statement: u32,
+    process: process::Connection,
 }
 
 /// What ends a running statement from outside.
 #[derive(Debug)]
 pub(super) struct Watch {
-    cancel: CancellationToken,
+    execution: Execution,
     /// Boot time at which its time is up.
     deadline: Duration,
     timeout: Duration,
@@ -49,8 +50,9 @@ pub(super) struct Watch {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
+    let process = shared.gateway.processes().enter(SessionWire::Mysql, stream.peer_addr().ok());
     let mut wire = Wire::new(stream, shared.clock.clone());
-    let (id, end) = shared.enter();
+    let id = process.id().0;
     let greeted = tokio::select! {
         greeted = login::greet(&mut wire, &shared, id) => greeted,
         () = shared.clock.sleep(HANDSHAKE_TIMEOUT) => Err(Halt::Gone),
@@ -68,8 +70,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
                 status: StatusFlags::SERVER_STATUS_AUTOCOMMIT,
                 statements: HashMap::new(),
                 next_statement: 1,
+                process,
             };
-            let outcome = connection.converse(&end).instrument(span).await;
+            let outcome = connection.converse().instrument(span).await;
             wire = connection.wire;
             outcome
         }
@@ -84,15 +87,14 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         // A client that has gone needs no word.
         let _ = wire.flush().await;
     }
-    shared.leave(id);
 }
 
 impl Connection {
     /// Answers commands until the client ends, or a fatal failure does.
-    async fn converse(&mut self, end: &CancellationToken) -> Result<(), Halt> {
+    async fn converse(&mut self) -> Result<(), Halt> {
         self.ok(0);
         self.wire.flush().await?;
-        let stopping = self.shared.tasks.token().clone();
+        let (stopping, end) = (self.shared.tasks.token().clone(), self.process.end().clone());
         loop {
             let packet = tokio::select! {
                 packet = self.wire.command() => packet?,
@@ -131,6 +133,7 @@ impl Connection {
                 return Ok(());
             }
             Command::FieldList(table) => return self.fields(&table).await,
+            Command::Kill(id) => return self.query(&format!("KILL {id}")).await,
             Command::Statistics => {
                 let up = self.shared.clock.boot().as_secs();
                 self.wire.outbox.put(|out| out.put_slice(format!("Uptime: {up}").as_bytes()));
@@ -151,7 +154,6 @@ impl Connection {
             }
             Command::ChangeUser(change) => self.change_user(change).await?,
             Command::ResetConnection => self.forget(),
-            Command::Kill(id) => self.kill(Kill::Connection, id)?,
             Command::Ping | Command::Quit => {}
         }
         self.ok(0);
@@ -182,20 +184,12 @@ impl Connection {
         self.status = StatusFlags::SERVER_STATUS_AUTOCOMMIT;
     }
 
-    fn kill(&self, what: Kill, id: u32) -> Result<(), Failure> {
-        if self.shared.kill(id, what) {
-            return Ok(());
-        }
-        Err(Failure::new(failure::NO_SUCH_THREAD, format!("Unknown thread id: {id}")))
-    }
-
     /// The columns of a table, as the mysql client asks for them to complete names.
     async fn fields(&mut self, table: &str) -> Result<(), Halt> {
         let sql = format!("SELECT * FROM {}", text::identifier(table));
-        let watch = self.start();
+        let watch = self.start(&sql);
         let (gateway, session) = (self.shared.gateway.clone(), self.session.clone());
         let outcome = self.watched(&watch, async move { gateway.prepare(&session, &sql).await }).await;
-        self.stop();
         for column in outcome?.schema.iter().flat_map(|schema| Column::all(schema)) {
             self.wire.outbox.put(|out| {
                 kind::definition(out, &column, table);
@@ -216,21 +210,13 @@ impl Connection {
         if text::is_empty(text) {
             return Err(Failure::new(failure::EMPTY_QUERY, "Query was empty").into());
         }
-        if let Some(target) = text::kill(text) {
-            let (what, id) = target?;
-            self.kill(what, id)?;
-            self.ok(0);
-            return Ok(());
-        }
         if !self.capabilities.contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS) && text::several(text) {
             let text = "several statements in one text, which this connection has not asked for";
             return Err(Failure::new(failure::SYNTAX, text).into());
         }
-        let watch = self.start();
+        let watch = self.start(text);
         let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
-        let outcome = self.answer(query, Format::Text, &watch).await;
-        self.stop();
-        outcome
+        self.answer(query, Format::Text, &watch).await
     }
 
     /// Runs a query and sends what it answers.
@@ -318,18 +304,12 @@ impl Connection {
         self.wire.outbox.put(|out| reply::ok(out, rows, status));
     }
 
-    /// Begins a statement: KILL finds it from now on.
-    pub(super) fn start(&mut self) -> Watch {
+    /// Begins a statement: KILL finds it for as long as the watch lives.
+    pub(super) fn start(&mut self, text: &str) -> Watch {
         self.session = self.session.next();
-        let cancel = CancellationToken::new();
-        self.shared.runs(self.session.connection, Some(cancel.clone()));
         let timeout = self.session.timeout;
-        Watch { cancel, deadline: self.shared.clock.boot() + timeout, timeout }
-    }
-
-    /// Ends a statement: KILL finds nothing any more.
-    pub(super) fn stop(&self) {
-        self.shared.runs(self.session.connection, None);
+        let execution = self.process.begin(&self.session, text);
+        Watch { execution, deadline: self.shared.clock.boot() + timeout, timeout }
     }
 
     /// Awaits work until it ends, is killed, takes too long, or the client goes.
@@ -337,7 +317,7 @@ impl Connection {
         let left = watch.deadline.saturating_sub(self.shared.clock.boot());
         tokio::select! {
             outcome = work => Ok(outcome?),
-            () = watch.cancel.cancelled() => {
+            () = watch.execution.cancelled() => {
                 let error = Error::invalid("Query execution was interrupted").with_reason(Reason::Cancelled);
                 Err(error.into())
             }

@@ -12,7 +12,6 @@ pub(super) const UNKNOWN_COMMAND: Code = (1047, "08S01");
 pub(super) const SHUTDOWN: Code = (1053, "08S01");
 pub(super) const SYNTAX: Code = (1064, "42000");
 pub(super) const EMPTY_QUERY: Code = (1065, "42000");
-pub(super) const NO_SUCH_THREAD: Code = (1094, "HY000");
 pub(super) const TOO_MANY_FIELDS: Code = (1117, "HY000");
 pub(super) const PACKET_TOO_LARGE: Code = (1153, "08S01");
 pub(super) const PACKETS_OUT_OF_ORDER: Code = (1156, "08S01");
@@ -116,6 +115,7 @@ pub(super) fn code(kind: ErrorKind, reason: Reason) -> Code {
         },
         (ErrorKind::NotFound, Reason::Database) => (1049, "42000"),
         (ErrorKind::NotFound, Reason::Column) => (1054, "42S22"),
+        (ErrorKind::NotFound, Reason::Process) => (1094, "HY000"),
         (ErrorKind::NotFound, _) => (1146, "42S02"),
         (ErrorKind::AlreadyExists, Reason::Database) => (1007, "HY000"),
         (ErrorKind::AlreadyExists, Reason::Column) => (1060, "42S21"),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use arrow_array::{
@@ -13,6 +13,7 @@ use mysql_common::io::BufMutExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use varve_model::process::{Cancel, CancelScope};
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;
@@ -462,6 +463,7 @@ fn every_kind_and_reason_has_its_number_and_state() {
         (ErrorKind::InvalidRequest, Reason::KeyReused, (1210, "HY000")),
         (ErrorKind::NotFound, Reason::Database, (1049, "42000")),
         (ErrorKind::NotFound, Reason::Column, (1054, "42S22")),
+        (ErrorKind::NotFound, Reason::Process, (1094, "HY000")),
         (ErrorKind::AlreadyExists, Reason::Database, (1007, "HY000")),
         (ErrorKind::AlreadyExists, Reason::Column, (1060, "42S21")),
         (ErrorKind::PermissionDenied, Reason::Database, (1044, "42000")),
@@ -496,12 +498,6 @@ fn the_wire_knows_of_statements_what_it_must() {
     for (text, empty) in [(" ;; ", true), ("-- x", true), ("/* x */;", true), ("/*!1 SET x */", false), ("x", false)] {
         assert_eq!(text::is_empty(text), empty, "{text}");
     }
-    assert_eq!(text::kill("KILL QUERY 7;"), Some(Ok((Kill::Query, 7))));
-    assert_eq!(text::kill("/* x */ kill 8"), Some(Ok((Kill::Connection, 8))));
-    assert_eq!(text::kill("kill connection 9"), Some(Ok((Kill::Connection, 9))));
-    assert!(text::kill("kill").is_some_and(|target| target.is_err()));
-    assert!(text::kill("kill -1").is_some_and(|target| target.is_err()));
-    assert_eq!(text::kill("select kill"), None);
     for (text, expected) in [
         ("SET autocommit=0", Some(false)),
         ("set session autocommit = ON", Some(true)),
@@ -532,7 +528,8 @@ async fn the_greeting_names_a_version_an_id_and_what_is_offered() {
     assert_eq!(greeting.get_u8(), 10);
     let end = greeting.iter().position(|byte| *byte == 0).expect("a NUL");
     assert!(greeting.split_to(end + 1).starts_with(b"8.4.2-varve-"));
-    assert_eq!(greeting.get_u32_le(), 1);
+    let id = greeting.get_u32_le();
+    assert_eq!(varve_model::id::ProcessId(id).frontend(), server.mock.processes.frontend());
     let head = greeting.split_to(8);
     greeting.advance(1);
     let low = u32::from(greeting.get_u16_le());
@@ -725,8 +722,8 @@ async fn a_session_keeps_what_statements_change() {
     raw.ask(3, b"SET tz").await;
     assert_eq!(raw.query("q").await.1[0][0].as_deref(), Some("1970-01-01 01:00:00"));
     let session = server.mock.queries.lock().pop().expect("a query").0;
-    let seen = (session.database.as_str(), session.user.as_str(), session.time_zone.as_str(), session.connection);
-    assert_eq!(seen, ("d", "me", "+01:00", 1));
+    let seen = (session.database.as_str(), session.user.as_str(), session.time_zone.as_str());
+    assert_eq!(seen, ("d", "me", "+01:00"));
     // Its database it keeps, the rest is forgotten.
     raw.ask(0x1f, b"").await;
     raw.query("q").await;
@@ -886,21 +883,28 @@ async fn kill_ends_a_query_or_a_connection() {
     let server = Server::start().await;
     server.mock.answer("slow", Answer::Never);
     server.mock.answer("good", Answer::Batches(vec![numbers(1)]));
-    let (mut victim, mut killer) = (server.client().await, server.client().await);
+    let mut victim = server.client().await;
     victim.next = 0;
     victim.send(b"\x03slow").await;
     server.mock.begun.notified().await;
-    assert_eq!(killer.ask(3, b"KILL QUERY 1").await[0], 0);
+    let running = server.mock.processes.list("here").pop().expect("it runs");
+    assert_eq!((running.user.as_str(), running.query.as_str()), ("me", "slow"));
+    assert!(running.client.starts_with("mysql[127.0.0.1:"), "{}", running.client);
+    let kill = |scope| server.mock.processes.cancel(&Cancel { process: running.id, scope, secret: None });
+    assert!(kill(CancelScope::Statement));
     assert_eq!(code(&victim.packet().await.expect("an answer")), (1317, "70100".to_owned()));
     assert_eq!(victim.query("good").await.1.len(), 1);
-    assert_eq!(killer.ask(3, b"KILL 1").await[0], 0);
+    assert!(server.mock.processes.list("here").is_empty());
+    assert!(kill(CancelScope::Connection));
     // Told out of turn, so not numbered after what the client asked last.
     victim.next = 0;
     assert_eq!(code(&victim.packet().await.expect("a word")).0, 3169);
     assert_eq!(victim.packet().await, None);
-    assert_eq!(code(&killer.ask(3, b"KILL 99").await).0, 1094);
-    assert_eq!(code(&killer.ask(3, b"KILL all").await).0, 1064);
-    assert_eq!(code(&killer.ask(0x0c, &[99, 0, 0, 0]).await).0, 1094);
+    assert!(!kill(CancelScope::Connection), "it has gone");
+    // The command of old clients is the statement.
+    let unknown = Answer::Error(ErrorKind::NotFound, Reason::Process, "Unknown thread id: 99".to_owned());
+    server.mock.answer("KILL 99", unknown);
+    assert_eq!(code(&server.client().await.ask(0x0c, &[99, 0, 0, 0]).await).0, 1094);
 }
 
 #[tokio::test]
@@ -1013,7 +1017,7 @@ proptest! {
     fn hostile_texts_never_panic(text in "[ ;'\"`\\\\/*!#\\-a-z@=0-9ä\n]{0,60}") {
         let (several, empty) = (text::several(&text), text::is_empty(&text));
         prop_assert!(!(several && empty));
-        let _ = (text::kill(&text), text::autocommit(&text));
+        let _ = text::autocommit(&text);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Statements, read only as far as the wire itself must know them.
 //!
-//! KILL names connections, which only the wire has. Whether a text holds several
-//! statements, the client decides when it connects. Everything else is the database's.
+//! Whether a text may hold several statements, the client decides when it
+//! connects; autocommit is in the status of every answer. Everything else is
+//! the database's.
 
 use std::fmt::Write as _;
 
 use memchr::memmem;
 
-use super::Kill;
-use super::failure::{BAD_TEXT, Failure, SYNTAX};
+use super::failure::{BAD_TEXT, Failure};
 
 /// What follows blanks, semicolons and comments. `/*! .. */` is no comment: MySQL runs it.
 fn skip(mut text: &str) -> &str {
@@ -68,21 +68,6 @@ fn words(text: &str) -> impl Iterator<Item = String> {
         let word = word.to_ascii_lowercase();
         word.trim_start_matches("@@").trim_start_matches("session.").to_owned()
     })
-}
-
-/// What a KILL statement ends; `None` for all other statements.
-pub(super) fn kill(text: &str) -> Option<Result<(Kill, u32), Failure>> {
-    let mut words = words(text);
-    if words.next()? != "kill" {
-        return None;
-    }
-    let rest = words.collect::<Vec<_>>();
-    let target = match &rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["query", id] => id.parse().map(|id| (Kill::Query, id)).ok(),
-        ["connection", id] | [id] => id.parse().map(|id| (Kill::Connection, id)).ok(),
-        _ => None,
-    };
-    Some(target.ok_or_else(|| Failure::new(SYNTAX, "KILL takes [CONNECTION | QUERY] and the id of a connection")))
 }
 
 /// What a SET statement makes of autocommit; `None` for all other statements.

@@ -8,7 +8,6 @@ use pgwire::messages::PgWireBackendMessage as Out;
 use pgwire::messages::data::RowDescription;
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use varve_model::limits::{HANDSHAKE_TIMEOUT, POSTGRES_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
 use varve_model::{Error, ErrorKind, Reason, Result};
@@ -24,7 +23,8 @@ use super::wire::Wire;
 use crate::gateway::Query;
 use crate::output::column::Column;
 use crate::output::{Output, SessionChange};
-use crate::session::Session;
+use crate::process::{self, Execution};
+use crate::session::{Session, Wire as SessionWire};
 
 /// A connection after its start.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     pub(super) shared: Arc<Shared>,
     pub(super) session: Session,
-    process: i32,
+    process: process::Connection,
     pub(super) status: TransactionStatus,
     /// After an error of the extended protocol: everything up to Sync is skipped.
     skipping: bool,
@@ -43,7 +43,7 @@ pub(super) struct Connection {
 /// What ends a running statement from outside.
 #[derive(Debug)]
 pub(super) struct Watch {
-    cancel: CancellationToken,
+    execution: Execution,
     /// Boot time at which its time is up.
     deadline: Duration,
     timeout: Duration,
@@ -51,6 +51,7 @@ pub(super) struct Watch {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
+    let client = stream.peer_addr().ok();
     let mut wire = Wire::new(stream, shared.clock.clone());
     let greeted = tokio::select! {
         greeted = startup::greet(&mut wire, &shared) => greeted,
@@ -66,9 +67,10 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         }
         Err(Halt::Failure(failure)) => return refuse(wire, Failure { fatal: true, ..failure }).await,
     };
-    let (process, secret) = shared.enter();
-    session.connection = process as u32;
-    let span = tracing::info_span!("postgres", process, user = %session.user);
+    let process = shared.gateway.processes().enter(SessionWire::Postgres, client);
+    session.connection = process.id().0;
+    let cancel_key = startup::cancel_key(&process);
+    let span = tracing::info_span!("postgres", process = session.connection, user = %session.user);
     let mut connection = Connection {
         wire,
         shared: shared.clone(),
@@ -80,14 +82,17 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         portals: HashMap::new(),
     };
     let outcome = async {
-        connection.wire.put(&startup::cancel_key(process, secret))?;
+        connection.wire.put(&cancel_key)?;
         connection.ready().await?;
         connection.converse().await
     };
     if let Err(Halt::Failure(failure)) = outcome.instrument(span).await {
         refuse(connection.wire, failure).await;
     }
-    shared.leave(process);
+}
+
+fn terminated() -> Failure {
+    Failure::fatal("57P01", "terminating connection due to administrator command")
 }
 
 /// Tells the client why its connection ends.
@@ -102,12 +107,11 @@ impl Connection {
     /// Answers messages until the client ends, or a fatal failure does.
     async fn converse(&mut self) -> Result<(), Halt> {
         loop {
-            let stopping = self.shared.tasks.token().clone();
+            let (stopping, end) = (self.shared.tasks.token().clone(), self.process.end().clone());
             let (kind, body) = tokio::select! {
                 frame = self.wire.frame() => frame?,
-                () = stopping.cancelled() => {
-                    return Err(Failure::fatal("57P01", "terminating connection due to administrator command").into());
-                }
+                () = stopping.cancelled() => return Err(terminated().into()),
+                () = end.cancelled() => return Err(terminated().into()),
             };
             let message = frame::message(kind, body);
             let ends_skipping = match &message {
@@ -177,9 +181,8 @@ impl Connection {
             return self.ready().await;
         }
         let watch = self.start(text)?;
-        let outcome = self.answer(text, &watch).await;
-        self.shared.runs(self.process, None);
-        outcome?;
+        self.answer(text, &watch).await?;
+        drop(watch);
         self.ready().await
     }
 
@@ -202,7 +205,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins a statement: checks it may run, and lets cancel requests find it.
+    /// Begins a statement: checks it may run, and lets cancel requests find it while the watch lives.
     pub(super) fn start(&mut self, text: &str) -> Result<Watch, Halt> {
         if text.len() > SQL_TEXT_BYTES_MAX {
             return Err(Failure::new("54000", format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
@@ -212,15 +215,9 @@ impl Connection {
             return Err(Failure::new("25P02", text).into());
         }
         self.session = self.session.next();
-        let cancel = CancellationToken::new();
-        self.shared.runs(self.process, Some(cancel.clone()));
         let timeout = self.session.timeout;
-        Ok(Watch { cancel, deadline: self.shared.clock.boot() + timeout, timeout })
-    }
-
-    /// Ends a statement: cancel requests find nothing any more.
-    pub(super) fn stop(&self) {
-        self.shared.runs(self.process, None);
+        let execution = self.process.begin(&self.session, text);
+        Ok(Watch { execution, deadline: self.shared.clock.boot() + timeout, timeout })
     }
 
     /// Runs a query under watch.
@@ -234,7 +231,7 @@ impl Connection {
         let left = watch.deadline.saturating_sub(self.shared.clock.boot());
         tokio::select! {
             outcome = work => Ok(outcome?),
-            () = watch.cancel.cancelled() => {
+            () = watch.execution.cancelled() => {
                 let error = Error::invalid("canceling statement due to user request").with_reason(Reason::Cancelled);
                 Err(error.into())
             }

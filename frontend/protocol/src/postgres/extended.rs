@@ -56,9 +56,8 @@ impl Connection {
             return Err(Failure::new("53400", format!("more than {NAMES_MAX} prepared statements")).into());
         }
         let watch = self.start(&sql)?;
-        let outcome = self.prepare(sql, types, &watch).await;
-        self.stop();
-        self.statements.insert(name, Arc::new(outcome?));
+        let statement = self.prepare(sql, types, &watch).await?;
+        self.statements.insert(name, Arc::new(statement));
         self.wire.put(&Out::ParseComplete(ParseComplete::new()))
     }
 
@@ -139,9 +138,7 @@ impl Connection {
             return self.wire.put(&Out::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
         let watch = self.start(&portal.statement.sql)?;
-        let outcome = self.execute_portal(&mut portal, rows_max, &watch).await;
-        self.stop();
-        outcome?;
+        self.execute_portal(&mut portal, rows_max, &watch).await?;
         self.portals.insert(name.to_owned(), portal);
         Ok(())
     }

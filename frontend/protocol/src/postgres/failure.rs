@@ -102,6 +102,7 @@ pub(super) fn code(kind: ErrorKind, reason: Reason) -> &'static str {
         },
         (ErrorKind::NotFound, Reason::Database) => "3D000",
         (ErrorKind::NotFound, Reason::Column) => "42703",
+        (ErrorKind::NotFound, Reason::Process) => "42704",
         (ErrorKind::NotFound, _) => "42P01",
         (ErrorKind::AlreadyExists, Reason::Database) => "42P04",
         (ErrorKind::AlreadyExists, Reason::Column) => "42701",

@@ -2,7 +2,9 @@
 
 use pgwire::messages::PgWireBackendMessage as Out;
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
+use varve_model::id::ProcessId;
 use varve_model::name::DEFAULT_DATABASE;
+use varve_model::process::{Cancel, CancelScope};
 use varve_model::{Error, Result};
 
 use super::failure::{Failure, Halt};
@@ -11,6 +13,7 @@ use super::wire::Wire;
 use super::{SERVER_VERSION, Shared};
 use crate::gateway::Query;
 use crate::output::Output;
+use crate::process::Connection;
 use crate::session::{Session, Wire as SessionWire};
 
 /// Packets before the session starts: TLS and GSSAPI, each refused once, and one more.
@@ -22,13 +25,22 @@ pub(super) async fn greet(wire: &mut Wire, shared: &Shared) -> Result<Option<Ses
         match frame::startup(wire.startup_packet().await?)? {
             Startup::Ssl | Startup::Gss => wire.answer(b'N').await?,
             Startup::Cancel { process, secret } => {
-                shared.cancel(process, &secret);
+                cancel(shared, process, secret.to_vec()).await;
                 return Ok(None);
             }
             Startup::Session { minor, params } => return begin(wire, shared, minor, params).await.map(Some),
         }
     }
     Err(Failure::fatal("08P01", "too many packets before the session starts").into())
+}
+
+/// Stops the query of a process on whichever frontend it runs. The client is not told whether it was there.
+async fn cancel(shared: &Shared, process: i32, secret: Vec<u8>) {
+    let process = ProcessId(process as u32);
+    let cancel = Cancel { process, scope: CancelScope::Statement, secret: Some(secret) };
+    if let Err(error) = shared.gateway.cancel(cancel).await {
+        tracing::debug!(%process, %error, "a cancel request was not carried out");
+    }
 }
 
 async fn begin(wire: &mut Wire, shared: &Shared, minor: u16, params: Vec<(String, String)>) -> Result<Session, Halt> {
@@ -74,8 +86,9 @@ pub(super) fn parameter(name: &str, value: &str) -> Out {
 }
 
 /// The message that tells the client how to cancel.
-pub(super) fn cancel_key(process: i32, secret: i32) -> Out {
-    Out::BackendKeyData(BackendKeyData::new(process, SecretKey::I32(secret)))
+pub(super) fn cancel_key(process: &Connection) -> Out {
+    let secret = SecretKey::I32(i32::from_be_bytes(process.secret()));
+    Out::BackendKeyData(BackendKeyData::new(process.id().0 as i32, secret))
 }
 
 /// The database a session starts in. libpq sends the user's name when none is given: that is no wish.

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use varve_model::process::{Cancel, CancelScope};
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;
@@ -318,23 +320,18 @@ async fn a_cancel_request_ends_the_running_query() {
 }
 
 #[tokio::test]
-async fn a_wrong_cancel_key_changes_nothing() {
-    let shared = Shared {
-        gateway: Arc::new(Mock::default()),
-        clock: Arc::new(SystemClock),
-        tasks: TaskSet::new(Blocking::Threads),
-        next_process: AtomicI32::new(1),
-        running: Mutex::default(),
-    };
-    let (process, secret) = shared.enter();
-    let query = CancellationToken::new();
-    shared.runs(process, Some(query.clone()));
-    shared.cancel(process, &(secret ^ 1).to_be_bytes());
-    shared.cancel(process, b"");
-    shared.cancel(process + 1, &secret.to_be_bytes());
-    assert!(!query.is_cancelled());
-    shared.cancel(process, &secret.to_be_bytes());
-    assert!(query.is_cancelled());
+async fn a_killed_connection_is_told_so() {
+    let server = Server::start().await;
+    server.mock.answer("slow", Answer::Never);
+    let mut killed = server.started().await;
+    killed.send(&packet(b'Q', b"slow\0")).await;
+    server.mock.begun.notified().await;
+    let process = server.mock.processes.list("here").pop().expect("it runs").id;
+    assert!(server.mock.processes.cancel(&Cancel { process, scope: CancelScope::Connection, secret: None }));
+    for expected in ["57014", "57P01"] {
+        let (_, body) = killed.until(b'E').await.pop().expect("an error");
+        assert_eq!(state(&body), expected);
+    }
 }
 
 #[tokio::test]
@@ -669,6 +666,7 @@ fn every_kind_and_reason_has_its_state() {
         (K::NotFound, R::Database, "3D000"),
         (K::NotFound, R::Table, "42P01"),
         (K::NotFound, R::Column, "42703"),
+        (K::NotFound, R::Process, "42704"),
         (K::AlreadyExists, R::Database, "42P04"),
         (K::AlreadyExists, R::Table, "42P07"),
         (K::AlreadyExists, R::Column, "42701"),

@@ -11,6 +11,7 @@ use futures::stream;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use varve_model::budget::Account;
+use varve_model::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::clock::SystemClock;
@@ -21,6 +22,7 @@ use varve_service::telemetry::metrics::Metrics;
 use crate::gateway::{Gateway, Prepared, Query, Written};
 use crate::http::HttpSetup;
 use crate::output::{Output, SessionChange};
+use crate::process::Processes;
 use crate::session::Session;
 
 /// What the mock answers to one text.
@@ -38,7 +40,7 @@ pub(crate) enum Answer {
     Panic,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mock {
     pub(crate) writes: Mutex<Vec<(Session, Rows)>>,
     pub(crate) queries: Mutex<Vec<(Session, Query)>>,
@@ -50,6 +52,23 @@ pub(crate) struct Mock {
     /// Told when an [`Answer::Never`] begins, and when it is dropped.
     pub(crate) begun: tokio::sync::Notify,
     pub(crate) ended: tokio::sync::Notify,
+    pub(crate) processes: Processes,
+}
+
+impl Default for Mock {
+    fn default() -> Self {
+        Self {
+            writes: Mutex::default(),
+            queries: Mutex::default(),
+            write_answer: Mutex::default(),
+            answers: Mutex::default(),
+            failure: Mutex::default(),
+            params: Mutex::default(),
+            begun: tokio::sync::Notify::new(),
+            ended: tokio::sync::Notify::new(),
+            processes: Processes::new(Arc::new(SystemClock)),
+        }
+    }
 }
 
 /// Tells that a query that never ends was dropped.
@@ -145,6 +164,15 @@ impl Gateway for Mock {
             }
             None => Err(Error::invalid(format!("the mock has no answer to: {text}")).with_reason(Reason::Syntax)),
         }
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<()> {
+        let missing = || Error::not_found("no such process").with_reason(Reason::Process);
+        self.processes.cancel(&cancel).then_some(()).ok_or_else(missing)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
     }
 }
 

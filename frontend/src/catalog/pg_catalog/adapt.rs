@@ -62,7 +62,7 @@ impl VisitorMut for Adapter<'_> {
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         let [ObjectNamePart::Identifier(name)] = &relation.0[..] else { return ControlFlow::Continue(()) };
-        let known = super::TABLES.iter().any(|(table, _)| *table == name.value.to_lowercase());
+        let known = super::is_table(&name.value.to_lowercase());
         let hidden = self.view.table(&self.session.database, &name.value).is_ok();
         if known && !hidden {
             *relation = ObjectName::from(vec![Ident::new("pg_catalog"), name.clone()]);

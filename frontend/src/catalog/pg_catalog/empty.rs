@@ -36,7 +36,6 @@ pub(super) const NAMES: &[&str] = &[
     "pg_sequence",
     "pg_sequences",
     "pg_shdescription",
-    "pg_stat_activity",
     "pg_statistic_ext",
     "pg_stat_user_tables",
     "pg_subscription",

@@ -1,6 +1,8 @@
 //! Statements as parsed: names are folded, nothing is looked up yet.
 
 use datafusion::sql::sqlparser::ast;
+use varve_model::id::ProcessId;
+use varve_model::process::CancelScope;
 use varve_model::schema::NewColumn;
 use varve_model::table::{TableOptions, Ttl};
 use varve_proto::metasrv::RegionAction;
@@ -38,6 +40,7 @@ pub(crate) enum Statement {
     Drop(Drop),
     Truncate(Name),
     Show(Show),
+    Kill(Kill),
     Describe(Name),
     Use(String),
     Set(Setting),
@@ -49,6 +52,15 @@ pub(crate) enum Statement {
         action: RegionAction,
         table: String,
     },
+}
+
+/// KILL, or a function that does the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub(crate) process: ProcessId,
+    pub(crate) scope: CancelScope,
+    /// The function's name, which answers whether there was such a process.
+    pub(crate) function: Option<&'static str>,
 }
 
 /// INSERT.
@@ -140,6 +152,11 @@ pub(crate) enum Show {
     /// One setting by its name in lower case, or all that match.
     Variables {
         name: Option<String>,
+        filter: ShowFilter,
+    },
+    /// What runs; the whole texts or their beginnings.
+    Processes {
+        full: bool,
         filter: ShowFilter,
     },
     /// MySQL's list of tables with their sizes, which varve leaves open.

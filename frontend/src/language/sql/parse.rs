@@ -15,7 +15,7 @@ use varve_query::zone::Zone;
 
 use super::ast::{Delete, Drop, Insert, InsertSource, Name, Statement};
 use super::literal::unquote_values;
-use super::{alter, create, mysql, set, show};
+use super::{alter, create, kill, mysql, set, show};
 
 /// Depth of nested expressions, so that no text overflows the stack.
 const DEPTH_MAX: usize = 128;
@@ -88,13 +88,14 @@ fn statement(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
         "INSERT" | "REPLACE" => insert(parser),
         "DELETE" => delete(parser),
         "ADMIN" => admin(parser),
+        "KILL" => kill::parse(parser).map(Statement::Kill),
         "BEGIN" | "COMMIT" | "ROLLBACK" | "START" | "END" | "SAVEPOINT" | "RELEASE" | "ABORT" | "DISCARD" => {
             Ok(transaction(parser, &first))
         }
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "FROM" => query(parser),
         "" if parser.peek_token_ref().token == Token::LParen => query(parser),
         "TQL" => Err(Error::unsupported("TQL is not supported yet")),
-        "UPDATE" | "COPY" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "FETCH" | "CLOSE" | "KILL" | "GRANT"
+        "UPDATE" | "COPY" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "FETCH" | "CLOSE" | "GRANT"
         | "REVOKE" | "MERGE" | "CALL" | "ANALYZE" | "VACUUM" | "LOCK" | "LISTEN" => {
             Err(Error::unsupported(format!("{first} is not supported")))
         }
@@ -108,7 +109,7 @@ fn query(parser: &mut Parser<'_>) -> Result<Statement> {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
             Err(Error::unsupported("a statement that writes cannot be part of a query"))
         }
-        _ => Ok(Statement::Query(query)),
+        _ => Ok(kill::of_query(&query).map_or(Statement::Query(query), Statement::Kill)),
     }
 }
 

@@ -73,7 +73,11 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
             let columns = &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"];
             fixed(parser, columns, &[&["mito", "DEFAULT", "Time series on object storage", "NO", "NO", "NO"]])
         }
-        "PROCESSLIST" | "FUNCTIONS" | "GRANTS" | "REGION" | "PARTITIONS" => {
+        "PROCESSLIST" => {
+            skip(parser, 1);
+            Ok(Show::Processes { full, filter: filter(parser)? })
+        }
+        "FUNCTIONS" | "GRANTS" | "REGION" | "PARTITIONS" => {
             Err(Error::unsupported(format!("SHOW {kind} is not supported")))
         }
         _ => Ok(variable(parser)),

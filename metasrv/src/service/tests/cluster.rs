@@ -227,8 +227,12 @@ impl MetasrvApi for Way {
         self.member()?.heartbeat(call, session, beats).await
     }
 
-    async fn watch(&self, call: &Call) -> Result<super::Messages<Result<Arc<super::News>>>> {
-        self.member()?.watch(call).await
+    async fn watch(
+        &self,
+        call: &Call,
+        watcher: Option<super::Watcher>,
+    ) -> Result<super::Messages<Result<Arc<super::News>>>> {
+        self.member()?.watch(call, watcher).await
     }
 
     async fn execute(&self, call: &Call, procedure: super::Procedure) -> Result<super::Outcome> {
@@ -241,6 +245,25 @@ impl MetasrvApi for Way {
         table: Option<varve_model::id::TableId>,
     ) -> Result<Vec<varve_proto::metasrv::RegionReport>> {
         self.member()?.region_statistics(call, table).await
+    }
+
+    async fn ask(
+        &self,
+        call: &Call,
+        from: varve_model::id::FrontendId,
+        inquiry: varve_proto::metasrv::Inquiry,
+    ) -> Result<varve_proto::metasrv::Answers> {
+        self.member()?.ask(call, from, inquiry).await
+    }
+
+    async fn answer(
+        &self,
+        call: &Call,
+        from: varve_model::id::FrontendId,
+        question: u64,
+        answer: varve_proto::metasrv::Answer,
+    ) -> Result<()> {
+        self.member()?.answer(call, from, question, answer).await
     }
 }
 

@@ -240,7 +240,7 @@ async fn followers_name_the_leader_and_a_deposed_leader_falls_silent() {
     let members = cluster.members.lock().clone();
     for (name, member) in &members {
         if *name != leader {
-            let error = member.watch(&call()).await.err().expect("a follower");
+            let error = member.watch(&call(), None).await.err().expect("a follower");
             assert_eq!(varve_proto::metasrv::leader_of(&error), Some(leader.as_str()));
             assert_eq!(member.leader(), Some((leader.clone(), leader.clone())));
         }
@@ -250,7 +250,7 @@ async fn followers_name_the_leader_and_a_deposed_leader_falls_silent() {
     let (beats, stream) = tokio::sync::mpsc::channel(4);
     let stream = Box::pin(tokio_stream::wrappers::ReceiverStream::new(stream));
     let mut replies = old.heartbeat(&call(), session.epoch, stream).await.expect("heartbeat");
-    let mut news = old.watch(&call()).await.expect("watch");
+    let mut news = old.watch(&call(), None).await.expect("watch");
     beats.send(Beat { number: 1, ..Beat::default() }).await.expect("beat");
     assert_eq!(replies.next().await.expect("reply").expect("ok").beat, Some(1));
     // Cut from the store and not from its datanodes: it must not answer once another may lead.

@@ -82,7 +82,7 @@ async fn three_members_on_etcd_survive_the_loss_of_their_leader_and_of_etcd() {
         }
     };
     tokio::time::timeout(PATIENCE, silent).await.expect("it leads no longer");
-    let error = seats[0].member.watch(&call()).await.err().expect("nobody leads");
+    let error = seats[0].member.watch(&call(), None).await.err().expect("nobody leads");
     assert_eq!(error.reason(), varve_model::Reason::NotLeader);
     etcd.restart();
     leader(&seats).await;

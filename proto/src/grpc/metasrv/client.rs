@@ -9,14 +9,15 @@ use futures::{Stream, StreamExt};
 use tonic::Status;
 use tonic::transport::Channel;
 use varve_model::Result;
-use varve_model::id::{NodeEpoch, TableId};
+use varve_model::id::{FrontendId, NodeEpoch, TableId};
 
 use crate::call::Call;
-use crate::convert::{call, catalog, heartbeat, procedure};
+use crate::convert::{call, catalog, heartbeat, procedure, relay};
 use crate::grpc::MESSAGE_BYTES_MAX;
 use crate::grpc::connect::connect;
 use crate::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport, Registration, Session,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport,
+    Registration, Session, Watcher,
 };
 use crate::status::from_status;
 use crate::wire;
@@ -86,8 +87,8 @@ impl MetasrvApi for MetasrvClient {
         Ok(until_error(reply.into_inner(), heartbeat::reply_from_wire))
     }
 
-    async fn watch(&self, context: &Call) -> Result<Messages<Result<Arc<News>>>> {
-        let request = call::request(context, wire::WatchRequest {});
+    async fn watch(&self, context: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
+        let request = call::request(context, relay::watcher_to_wire(watcher));
         let reply = self.inner.clone().watch(request).await.map_err(|status| from_status(&status))?;
         Ok(until_error(reply.into_inner(), |news| catalog::news_from_wire(news).map(Arc::new)))
     }
@@ -103,5 +104,18 @@ impl MetasrvApi for MetasrvClient {
         let reply = self.inner.clone().get_region_statistics(call::request(context, message)).await;
         let reply = reply.map_err(|status| from_status(&status))?;
         Ok(heartbeat::region_reports_from_wire(reply.get_ref()))
+    }
+
+    async fn ask(&self, context: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        let message = wire::AskRequest { from: from.0, inquiry: Some(relay::inquiry_to_wire(&inquiry)) };
+        let reply = self.inner.clone().ask(call::request(context, message)).await;
+        relay::answers_from_wire(reply.map_err(|status| from_status(&status))?.into_inner())
+    }
+
+    async fn answer(&self, context: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        let answer = Some(relay::answer_to_wire(answer));
+        let message = wire::AnswerRequest { from: from.0, question, answer };
+        let reply = self.inner.clone().put_answer(call::request(context, message)).await;
+        reply.map(drop).map_err(|status| from_status(&status))
     }
 }

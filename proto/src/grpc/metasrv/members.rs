@@ -13,14 +13,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use varve_model::id::{NodeEpoch, TableId};
+use varve_model::id::{FrontendId, NodeEpoch, TableId};
 use varve_model::{Error, ErrorKind, Reason, Result};
 
 use super::MetasrvClient;
 use crate::call::Call;
 use crate::metasrv::{
-    Beat, BeatReply, Messages, MetasrvApi, News, Outcome, Procedure, RegionAction, RegionReport, Registration, Session,
-    TableChange, leader_of,
+    Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionAction,
+    RegionReport, Registration, Session, TableChange, Watcher, leader_of,
 };
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ impl MetasrvMembers {
     }
 
     /// Asks until one answers or the caller's time is over.
-    async fn ask<T>(
+    async fn request<T>(
         &self,
         call: &Call,
         repeat: Repeat,
@@ -199,7 +199,7 @@ fn is_repeatable(procedure: &Procedure) -> bool {
 impl MetasrvApi for MetasrvMembers {
     /// A session that is opened and forgotten harms nobody: the next one of the node fences it.
     async fn register(&self, call: &Call, registration: Registration) -> Result<Session> {
-        self.ask(call, Repeat::Quick, |member, call| member.register(call, registration.clone())).await
+        self.request(call, Repeat::Quick, |member, call| member.register(call, registration.clone())).await
     }
 
     async fn heartbeat(
@@ -218,16 +218,25 @@ impl MetasrvApi for MetasrvMembers {
         opened
     }
 
-    async fn watch(&self, call: &Call) -> Result<Messages<Result<Arc<News>>>> {
-        self.ask(call, Repeat::Quick, |member, call| member.watch(call)).await
+    async fn watch(&self, call: &Call, watcher: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
+        self.request(call, Repeat::Quick, |member, call| member.watch(call, watcher)).await
     }
 
     async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome> {
         let repeat = if is_repeatable(&procedure) { Repeat::Slow } else { Repeat::Never };
-        self.ask(call, repeat, |member, call| member.execute(call, procedure.clone())).await
+        self.request(call, repeat, |member, call| member.execute(call, procedure.clone())).await
     }
 
     async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>> {
-        self.ask(call, Repeat::Quick, |member, call| member.region_statistics(call, table)).await
+        self.request(call, Repeat::Quick, |member, call| member.region_statistics(call, table)).await
+    }
+
+    /// Never twice: by then the connection may run another statement.
+    async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
+        self.request(call, Repeat::Never, |member, call| member.ask(call, from, inquiry.clone())).await
+    }
+
+    async fn answer(&self, call: &Call, from: FrontendId, question: u64, answer: Answer) -> Result<()> {
+        self.request(call, Repeat::Never, |member, call| member.answer(call, from, question, answer.clone())).await
     }
 }

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use varve_model::Result;
-use varve_model::id::TableId;
+use varve_model::id::{FrontendId, TableId};
 
-use crate::convert::{call, catalog, heartbeat, procedure};
+use crate::convert::{call, catalog, heartbeat, procedure, relay};
 use crate::grpc::{MESSAGE_BYTES_MAX, Services};
 use crate::metasrv::{Messages, MetasrvApi};
 use crate::status::to_status;
@@ -78,7 +78,8 @@ impl wire::metasrv_server::Metasrv for Adapter {
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let answer = async {
             let context = call::call(request.metadata())?;
-            let messages = self.0.watch(&context).await?;
+            let watcher = relay::watcher_from_wire(request.get_ref())?;
+            let messages = self.0.watch(&context, watcher).await?;
             Ok(Response::new(replies(messages, |news| catalog::news_to_wire(&news))))
         };
         answer.await.map_err(|error| to_status(&error))
@@ -101,6 +102,28 @@ impl wire::metasrv_server::Metasrv for Adapter {
             let context = call::call(request.metadata())?;
             let reports = self.0.region_statistics(&context, request.get_ref().table.map(TableId)).await?;
             Ok(Response::new(heartbeat::region_reports_to_wire(&reports)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    async fn ask(&self, request: Request<wire::AskRequest>) -> Result<Response<wire::AskReply>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let wire::AskRequest { from, inquiry } = request.into_inner();
+            let inquiry = relay::inquiry_from_wire(inquiry)?;
+            let answers = self.0.ask(&context, FrontendId(from), inquiry).await?;
+            Ok(Response::new(relay::answers_to_wire(answers)))
+        };
+        answer.await.map_err(|error| to_status(&error))
+    }
+
+    async fn put_answer(&self, request: Request<wire::AnswerRequest>) -> Result<Response<wire::AnswerReply>, Status> {
+        let answer = async {
+            let context = call::call(request.metadata())?;
+            let wire::AnswerRequest { from, question, answer } = request.into_inner();
+            let answer = relay::answer_from_wire(answer)?;
+            self.0.answer(&context, FrontendId(from), question, answer).await?;
+            Ok(Response::new(wire::AnswerReply {}))
         };
         answer.await.map_err(|error| to_status(&error))
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Node, Role};
+use super::{Node, Role, number};
 use crate::s3::BUCKET;
 
 /// The text of `varve.toml`.
@@ -28,8 +28,7 @@ pub(super) fn of(node: &Node, all: &[Node], folder: &Path) -> String {
             line("metasrv_addrs", format!("[{metasrvs}]"));
         }
         Role::Datanode => {
-            let number = node.name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
-            line("node_id", number.to_string());
+            line("node_id", number(node).to_string());
             line("metasrv_addrs", format!("[{metasrvs}]"));
             line("data_dir", format!("'{}'", folder.join("data").display()));
             let s3 = with_role(Role::S3).map(|node| node.http).next();

@@ -20,10 +20,11 @@ use varve_service::telemetry::stage::{Stage, StageTimer};
 
 use super::super::reply;
 use super::super::{App, app};
-use super::elapsed;
 use super::encode::{Batch, Encoder, Format};
+use super::{elapsed, or_killed};
 use crate::output::column::{Cells, Column};
 use crate::output::{Output, RowStream};
+use crate::process::Execution;
 
 /// Bytes of a piece of the body.
 const PIECE_BYTES: usize = 256 << 10;
@@ -41,6 +42,8 @@ pub(super) struct Answer {
     pub(super) limit: Option<usize>,
     pub(super) started: Duration,
     pub(super) timeout: Duration,
+    /// Ends with the last piece.
+    pub(super) execution: Execution,
 }
 
 type Piece = Result<Bytes, Error>;
@@ -87,10 +90,11 @@ impl Answer {
 
     /// Writes all pieces; ends early when nobody reads them.
     async fn produce(self, sender: mpsc::Sender<Piece>) {
-        let (app, timeout) = (self.app.clone(), self.timeout);
-        let left = timeout.saturating_sub(elapsed(&app, self.started));
+        let Self { app, outputs, format, limit, started, timeout, execution } = self;
+        let left = timeout.saturating_sub(elapsed(&app, started));
+        let mut writer = Writer { app: app.clone(), encoder: Some(format.encoder()), out: Vec::new(), sender: &sender };
         let outcome = tokio::select! {
-            outcome = self.write(&sender) => outcome,
+            outcome = or_killed(&execution, writer.all(outputs, limit, started)) => outcome,
             () = app.setup.clock.sleep(left) => Err(app::timed_out(timeout)),
             // The client has gone: the query ends with this task.
             () = sender.closed() => return,
@@ -99,26 +103,6 @@ impl Answer {
             // A closed channel means that the client has gone.
             let _ = sender.send(Err(error)).await;
         }
-    }
-
-    async fn write(self, sender: &mpsc::Sender<Piece>) -> Result<()> {
-        let mut writer =
-            Writer { app: self.app.clone(), encoder: Some(self.format.encoder()), out: Vec::new(), sender };
-        for output in self.outputs {
-            match output {
-                Output::Rows { schema, stream } => writer.rows(&schema, stream, self.limit).await?,
-                Output::Count { rows, .. } => writer.count(rows).await?,
-                Output::Set { .. } => writer.count(0).await?,
-            }
-        }
-        let elapsed_ms = elapsed(&self.app, self.started).as_millis();
-        writer
-            .encode(0, move |encoder, out| {
-                encoder.finish(out, elapsed_ms);
-                Ok(())
-            })
-            .await?;
-        writer.flush(0).await
     }
 }
 
@@ -131,6 +115,23 @@ struct Writer<'s> {
 }
 
 impl Writer<'_> {
+    async fn all(&mut self, outputs: Vec<Output>, limit: Option<usize>, started: Duration) -> Result<()> {
+        for output in outputs {
+            match output {
+                Output::Rows { schema, stream } => self.rows(&schema, stream, limit).await?,
+                Output::Count { rows, .. } => self.count(rows).await?,
+                Output::Set { .. } => self.count(0).await?,
+            }
+        }
+        let elapsed_ms = elapsed(&self.app, started).as_millis();
+        self.encode(0, move |encoder, out| {
+            encoder.finish(out, elapsed_ms);
+            Ok(())
+        })
+        .await?;
+        self.flush(0).await
+    }
+
     async fn rows(&mut self, schema: &SchemaRef, mut stream: RowStream, limit: Option<usize>) -> Result<()> {
         let columns = std::sync::Arc::new(Column::all(schema));
         let (start_schema, start_columns) = (schema.clone(), columns.clone());

@@ -29,6 +29,7 @@ pub(super) fn code(kind: ErrorKind, reason: Reason) -> (u16, u16) {
         },
         (ErrorKind::NotFound, Reason::Database) => (400, 4004),
         (ErrorKind::NotFound, Reason::Column) => (400, 4002),
+        (ErrorKind::NotFound, Reason::Process) => (404, 1004),
         (ErrorKind::NotFound, _) => (400, 4001),
         (ErrorKind::AlreadyExists, Reason::Database) => (400, 4011),
         (ErrorKind::AlreadyExists, _) => (400, 4000),

@@ -7,6 +7,7 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{DataType, Field, Schema};
+use varve_model::process::{Cancel, CancelScope};
 use varve_model::{ErrorKind, Reason};
 
 use super::error::code;
@@ -243,6 +244,24 @@ async fn a_client_that_goes_ends_its_query() {
 }
 
 #[tokio::test]
+async fn a_statement_is_listed_while_it_runs_and_can_be_killed() {
+    let server = Server::start().await;
+    server.mock.answer("slow", Answer::Never);
+    let kill = async {
+        server.mock.begun.notified().await;
+        let running = server.mock.processes.list("here").pop().expect("it runs");
+        assert_eq!((running.query.as_str(), running.database.as_str()), ("slow", "public"));
+        assert!(running.client.starts_with("http[127.0.0.1:"), "{}", running.client);
+        let cancel = Cancel { process: running.id, scope: CancelScope::Connection, secret: None };
+        assert!(server.mock.processes.cancel(&cancel));
+    };
+    let (reply, ()) = tokio::join!(server.get("/v1/sql?sql=slow"), kill);
+    assert_eq!((reply.status, reply.json()["code"].as_u64()), (499, Some(1005)));
+    server.mock.ended.notified().await;
+    assert!(server.mock.processes.list("here").is_empty());
+}
+
+#[tokio::test]
 async fn a_panic_ends_one_request_only() {
     let server = Server::start().await;
     server.mock.answer("panic", Answer::Panic);
@@ -283,6 +302,7 @@ fn every_kind_and_reason_has_its_code() {
         (K::NotFound, R::Database, 400, 4004),
         (K::NotFound, R::Table, 400, 4001),
         (K::NotFound, R::Column, 400, 4002),
+        (K::NotFound, R::Process, 404, 1004),
         (K::AlreadyExists, R::Database, 400, 4011),
         (K::AlreadyExists, R::Table, 400, 4000),
         (K::Unauthenticated, R::General, 401, 7002),

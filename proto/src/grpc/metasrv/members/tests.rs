@@ -4,10 +4,10 @@ use super::*;
 use crate::metasrv::not_leader;
 
 /// How a member answers every call.
-type Answer = Box<dyn Fn() -> Result<()> + Send + Sync>;
+type Reply = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
 struct Member {
-    answer: Answer,
+    reply: Reply,
     asked: AtomicUsize,
 }
 
@@ -18,9 +18,9 @@ impl fmt::Debug for Member {
 }
 
 impl Member {
-    fn answer(&self) -> Result<()> {
+    fn reply(&self) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        (self.answer)()
+        (self.reply)()
     }
 }
 
@@ -31,23 +31,32 @@ impl MetasrvApi for Member {
     }
 
     async fn heartbeat(&self, _: &Call, _: NodeEpoch, _: Messages<Beat>) -> Result<Messages<Result<BeatReply>>> {
-        self.answer()?;
+        self.reply()?;
         Ok(Box::pin(futures::stream::empty()))
     }
 
-    async fn watch(&self, _: &Call) -> Result<Messages<Result<Arc<News>>>> {
-        self.answer()?;
+    async fn watch(&self, _: &Call, _: Option<Watcher>) -> Result<Messages<Result<Arc<News>>>> {
+        self.reply()?;
         Ok(Box::pin(futures::stream::empty()))
     }
 
     async fn execute(&self, _: &Call, _: Procedure) -> Result<Outcome> {
-        self.answer()?;
+        self.reply()?;
         Ok(Outcome { revision: 1, changed: true })
     }
 
     async fn region_statistics(&self, _: &Call, _: Option<TableId>) -> Result<Vec<RegionReport>> {
-        self.answer()?;
+        self.reply()?;
         Ok(vec![])
+    }
+
+    async fn ask(&self, _: &Call, _: FrontendId, _: Inquiry) -> Result<Answers> {
+        self.reply()?;
+        Ok(Answers::default())
+    }
+
+    async fn answer(&self, _: &Call, _: FrontendId, _: u64, _: Answer) -> Result<()> {
+        self.reply()
     }
 }
 
@@ -58,8 +67,8 @@ fn call() -> Call {
 }
 
 /// Members a, b, c with these answers. Pauses take no time, longer waits never end.
-fn members(answers: [Answer; 3]) -> (MetasrvMembers, [Arc<Member>; 3]) {
-    let made = answers.map(|answer| Arc::new(Member { answer, asked: AtomicUsize::new(0) }));
+fn members(replies: [Reply; 3]) -> (MetasrvMembers, [Arc<Member>; 3]) {
+    let made = replies.map(|reply| Arc::new(Member { reply, asked: AtomicUsize::new(0) }));
     let names = ["a", "b", "c"];
     let known = made.clone();
     let connect: ConnectMetasrv = Arc::new(move |address| {
@@ -82,11 +91,11 @@ fn asked(members: &[Arc<Member>; 3]) -> [usize; 3] {
     members.each_ref().map(|member| member.asked.load(Ordering::SeqCst))
 }
 
-fn follower(leader: Option<&'static str>) -> Answer {
+fn follower(leader: Option<&'static str>) -> Reply {
     Box::new(move || Err(not_leader(leader)))
 }
 
-fn leader() -> Answer {
+fn leader() -> Reply {
     Box::new(|| Ok(()))
 }
 
@@ -113,13 +122,21 @@ async fn who_is_away_or_knows_no_leader_is_passed_over() {
 
 #[tokio::test]
 async fn what_may_have_been_done_is_not_sent_again_unless_that_changes_nothing() {
-    let broken = || -> Answer { Box::new(|| Err(Error::unavailable("the connection broke"))) };
+    let broken = || -> Reply { Box::new(|| Err(Error::unavailable("the connection broke"))) };
     let (group, asked_members) = members([broken(), leader(), leader()]);
     let error = group.execute(&call(), truncate()).await.expect_err("unknown");
     assert_eq!((error.kind(), asked(&asked_members)), (ErrorKind::Unavailable, [1, 0, 0]));
     let repeatable = Procedure::DropDatabase { name: "x".to_owned(), if_exists: true };
     group.execute(&call(), repeatable).await.expect("asked again");
     assert_eq!(asked(&asked_members), [2, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_cancel_that_may_have_arrived_is_not_sent_again() {
+    let broken: Reply = Box::new(|| Err(Error::unavailable("the connection broke")));
+    let (group, members) = members([broken, leader(), leader()]);
+    let error = group.ask(&call(), FrontendId(1), Inquiry::Processes).await.expect_err("unknown");
+    assert_eq!((error.kind(), asked(&members)), (ErrorKind::Unavailable, [1, 0, 0]));
 }
 
 #[tokio::test]
@@ -133,7 +150,7 @@ async fn a_heartbeat_is_tried_once_and_the_next_goes_elsewhere() {
 
 #[tokio::test]
 async fn a_refusal_is_final() {
-    let refuse: Answer = Box::new(|| Err(Error::not_found("no such table")));
+    let refuse: Reply = Box::new(|| Err(Error::not_found("no such table")));
     let (group, members) = members([refuse, leader(), leader()]);
     let error = group.execute(&call(), truncate()).await.expect_err("refused");
     assert_eq!((error.kind(), asked(&members)), (ErrorKind::NotFound, [1, 0, 0]));
@@ -144,7 +161,7 @@ async fn members_that_point_at_each_other_are_asked_with_pauses_until_the_time_i
     let (group, _members) = members([follower(Some("b")), follower(Some("a")), leader()]);
     // The shortest timeout ends at the next pause.
     let brief = Call::system("test", Duration::ZERO);
-    let error = group.watch(&brief).await.err().expect("nobody leads");
+    let error = group.watch(&brief, None).await.err().expect("nobody leads");
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
 }
 

@@ -1,0 +1,38 @@
+//! `process_list`: the statements that run on all frontends.
+
+use varve_model::process::Process;
+use varve_query::context::CATALOG;
+
+use super::super::system::Kind::{Int, Text, Time};
+use super::super::system::{Columns, Sheet};
+
+/// GreptimeDB's columns, and the user, whose name cannot be `user`: that is a function. `elapsed_time` is in milliseconds.
+const COLUMNS: Columns = &[
+    ("id", Int),
+    ("catalog", Text),
+    ("schemas", Text),
+    ("query", Text),
+    ("client", Text),
+    ("frontend", Text),
+    ("start_timestamp", Time),
+    ("elapsed_time", Int),
+    ("user_name", Text),
+];
+
+pub(super) fn list(processes: &[Process]) -> Sheet {
+    let mut sheet = Sheet::new(COLUMNS);
+    for process in processes {
+        sheet.push(vec![
+            i64::from(process.id.0).into(),
+            CATALOG.into(),
+            process.database.as_str().into(),
+            process.query.as_str().into(),
+            process.client.as_str().into(),
+            process.frontend.as_str().into(),
+            process.started_ms.into(),
+            (process.elapsed.as_millis() as i64).into(),
+            process.user.as_str().into(),
+        ]);
+    }
+    sheet
+}

@@ -1,0 +1,287 @@
+//! Nothing outlives its client: KILL across frontends, and clients that vanish in mid-query.
+
+#![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use varve_rig::cluster::{Node, Role};
+use varve_rig::s3::{Fault, Operation, Rule};
+
+use crate::cluster::{Running, size};
+use crate::kit::{Door, have};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Work for minutes on the frontend, over rows that are there at once.
+const BUSY: &str = "SELECT count(*) FROM m a, m b, m c, m d WHERE a.v + b.v * c.v = d.v - 0.5";
+/// A datanode reads it from the bucket.
+const STALLED: &str = "SELECT sum(v), max(host) FROM m";
+/// How clients name their statement apart from the one that looks for it.
+const MARK: &str = "/* mine */";
+
+/// A cluster with a table of two regions.
+async fn cluster(frontends: u32) -> Option<(Running, Door)> {
+    let running = Running::start(size(2, frontends, 1)).await?;
+    let door = running.door(0);
+    door.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(9) TIME INDEX, v DOUBLE) WITH (regions = '2')")
+        .await;
+    let lines = (0..2000).map(|row| format!("m,host=h{} v={row} {}\n", row % 23, row + 1)).collect::<String>();
+    assert_eq!(door.write("/write?db=public", lines).await.0, 204);
+    Some((running, door))
+}
+
+/// How many of this kind run on a node.
+async fn running(node: &Node, work: &str) -> u64 {
+    let page = reqwest::get(format!("http://{}/metrics", node.http)).await.expect("a reply").text().await;
+    let page = page.expect("a body");
+    let name = format!("varve_running{{work=\"{work}\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}: {page}"));
+    line.parse().expect("a number")
+}
+
+async fn all_running(cluster: &Running, role: Role, work: &str) -> u64 {
+    let mut sum = 0;
+    for node in cluster.nodes(role) {
+        sum += running(&node, work).await;
+    }
+    sum
+}
+
+/// CPU time of a process, in ticks of 10 ms.
+fn cpu(node: &Node) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).unwrap_or_default();
+    let fields = stat.rsplit(')').next().into_iter().flat_map(|rest| rest.split_whitespace().skip(11).take(2));
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Waits for a condition. What it says while it does not hold is what a failure shows.
+async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> Result<(), String>) {
+    let start = Instant::now();
+    loop {
+        match holds().await {
+            Ok(()) => return,
+            Err(found) if start.elapsed() > patience => panic!("{what} does not hold after {patience:?}: {found}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Waits until the statement and what datanodes read for it run.
+async fn until_runs(cluster: &Running, scans: u64) {
+    until("the statement runs", 20 * SECOND, async || {
+        let statements = all_running(cluster, Role::Frontend, "statement").await;
+        let scanning = all_running(cluster, Role::Datanode, "scan").await;
+        if statements >= 1 && scanning >= scans { Ok(()) } else { Err(format!("{statements} and {scanning}")) }
+    })
+    .await;
+}
+
+/// After a second nothing runs on any node, and no process works.
+async fn assert_nothing_runs(cluster: &Running, client: &str) {
+    until(&format!("{client}: nothing runs"), SECOND, async || {
+        let statements = all_running(cluster, Role::Frontend, "statement").await;
+        let scans = all_running(cluster, Role::Datanode, "scan").await;
+        if statements + scans == 0 { Ok(()) } else { Err(format!("{statements} statements, {scans} scans")) }
+    })
+    .await;
+    let nodes = [Role::Frontend, Role::Datanode].map(|role| cluster.nodes(role)).concat();
+    let before = nodes.iter().map(cpu).collect::<Vec<_>>();
+    tokio::time::sleep(SECOND).await;
+    for (node, before) in nodes.iter().zip(before) {
+        let worked = cpu(node) - before;
+        assert!(worked < 40, "{client}: {} used {worked}0 ms of CPU in a second without queries", node.name);
+    }
+}
+
+/// A PostgreSQL connection as bytes: it knows its own cancel key.
+struct Postgres {
+    stream: TcpStream,
+    process: u32,
+    secret: [u8; 4],
+}
+
+impl Postgres {
+    async fn connect(addr: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(addr).await.expect("connected");
+        let body = b"\0\x03\0\0user\0u\0database\0public\0\0";
+        stream.write_u32(body.len() as u32 + 4).await.expect("sent");
+        stream.write_all(body).await.expect("sent");
+        let mut connection = Self { stream, process: 0, secret: [0; 4] };
+        loop {
+            match connection.message().await {
+                (b'K', body) => {
+                    connection.process = u32::from_be_bytes(body[..4].try_into().expect("four bytes"));
+                    connection.secret = body[4..8].try_into().expect("four bytes");
+                }
+                (b'Z', _) => return connection,
+                (b'E', body) => panic!("{}", String::from_utf8_lossy(&body)),
+                _ => {}
+            }
+        }
+    }
+
+    async fn message(&mut self) -> (u8, Vec<u8>) {
+        let kind = self.stream.read_u8().await.expect("a message");
+        let mut body = vec![0; self.stream.read_u32().await.expect("a length") as usize - 4];
+        self.stream.read_exact(&mut body).await.expect("a body");
+        (kind, body)
+    }
+
+    async fn send(&mut self, sql: &str) {
+        self.stream.write_u8(b'Q').await.expect("sent");
+        self.stream.write_u32(sql.len() as u32 + 5).await.expect("sent");
+        self.stream.write_all(sql.as_bytes()).await.expect("sent");
+        self.stream.write_u8(0).await.expect("sent");
+    }
+
+    /// The SQLSTATE that the statement ends with.
+    async fn error(&mut self) -> String {
+        loop {
+            if let (b'E', body) = self.message().await {
+                let fields = body.split(|byte| *byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
+                return fields.filter_map(|field| field.strip_prefix('C').map(str::to_owned)).next().expect("a state");
+            }
+        }
+    }
+
+    /// Sends a cancel request to some frontend.
+    async fn cancel(&self, addr: SocketAddr, secret: [u8; 4]) {
+        let mut stream = TcpStream::connect(addr).await.expect("connected");
+        stream.write_all(&[0, 0, 0, 16, 4, 210, 22, 46]).await.expect("sent");
+        stream.write_u32(self.process).await.expect("sent");
+        stream.write_all(&secret).await.expect("sent");
+        // The server closes when it has done what it could.
+        assert_eq!(stream.read(&mut [0]).await.expect("no answer"), 0);
+    }
+}
+
+/// Runs a statement with the mysql client; what it printed. `None` when it is absent.
+async fn mysql(door: &Door, sql: &str) -> Option<String> {
+    let output = mysql_command(door, sql).output().await;
+    if !have("mysql", output.is_ok()) {
+        return None;
+    }
+    let output = output.expect("it ran");
+    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn mysql_command(door: &Door, sql: &str) -> tokio::process::Command {
+    let mut client = tokio::process::Command::new("mysql");
+    let (host, port) = (door.mysql.ip().to_string(), door.mysql.port().to_string());
+    client.args(["--no-defaults", "--batch", "--comments", "-h", &host, "-P", &port, "-u", "me", "-e", sql, "public"]);
+    client.kill_on_drop(true);
+    client
+}
+
+/// The number of the statement that carries the mark, as a frontend lists it.
+async fn find(door: &Door) -> u64 {
+    let sql = "SELECT id FROM information_schema.process_list WHERE query LIKE '%/* mine%' AND query NOT LIKE '%LIKE%'";
+    let mut found = 0;
+    until("the statement is listed", 20 * SECOND, async || {
+        found = door.rows(sql).await.first().and_then(|row| row[0].as_u64()).unwrap_or(0);
+        if found > 0 { Ok(()) } else { Err("it is not".to_owned()) }
+    })
+    .await;
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_frontend_kills_what_runs_on_another() {
+    let Some((running, one)) = cluster(2).await else { return };
+    let other = running.door(1);
+    let busy = format!("{MARK} {BUSY}");
+    // A cancel request that reaches another frontend; with a wrong key it changes nothing.
+    let mut client = Postgres::connect(one.postgres).await;
+    client.send(&busy).await;
+    let found = find(&other).await;
+    assert_eq!(found, u64::from(client.process));
+    client.cancel(other.postgres, [1, 2, 3, 4].map(|byte: u8| byte ^ client.secret[0])).await;
+    assert_eq!(all_running(&running, Role::Frontend, "statement").await, 1);
+    let asked = Instant::now();
+    client.cancel(other.postgres, client.secret).await;
+    assert_eq!(client.error().await, "57014");
+    assert!(asked.elapsed() < SECOND, "{:?}", asked.elapsed());
+    assert_nothing_runs(&running, "cancel request").await;
+    // KILL by number, over HTTP, of a statement that came by PostgreSQL.
+    client.send(&busy).await;
+    let found = find(&other).await;
+    other.run(&format!("KILL QUERY {found}")).await;
+    assert_eq!(client.error().await, "57014");
+    let (status, reply) = other.sql(&format!("KILL QUERY {}", found ^ 1)).await;
+    assert_eq!((status, reply["code"].as_u64()), (404, Some(1004)), "{reply}");
+    // And by the mysql client, of a statement that came by HTTP.
+    let victim = one.clone();
+    let statement = busy.clone();
+    let killed = tokio::spawn(async move { victim.sql(&statement).await });
+    let found = find(&other).await;
+    let Some(shown) = mysql(&other, &format!("SHOW PROCESSLIST; KILL {found}")).await else { return };
+    assert!(shown.contains(&format!("{found}\t")), "{shown}");
+    let (status, reply) = killed.await.expect("no panic");
+    assert_eq!((status, reply["code"].as_u64()), (499, Some(1005)), "{reply}");
+    let shown = mysql(&other, &format!("KILL {}", found ^ 1)).await.expect("it is there");
+    assert!(shown.contains("ERROR 1094 (HY000)"), "{shown}");
+    assert_nothing_runs(&running, "KILL").await;
+}
+
+/// A client whose statement runs; dropping it closes the connection.
+enum Client {
+    Http(tokio::task::JoinHandle<()>),
+    Postgres(Postgres),
+    Mysql(tokio::process::Child),
+}
+
+impl Client {
+    /// One by each wire, as far as clients are installed.
+    async fn all(door: &Door, sql: &str, number: usize) -> Option<(&'static str, Self)> {
+        Some(match number {
+            0 => {
+                let (door, sql) = (door.clone(), sql.to_owned());
+                ("HTTP", Self::Http(tokio::spawn(async move { drop(door.sql(&sql).await) })))
+            }
+            1 => {
+                let mut client = Postgres::connect(door.postgres).await;
+                client.send(sql).await;
+                ("PostgreSQL", Self::Postgres(client))
+            }
+            _ => {
+                let child = mysql_command(door, sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+                if !have("mysql", child.is_ok()) {
+                    return None;
+                }
+                ("MySQL", Self::Mysql(child.expect("it runs")))
+            }
+        })
+    }
+
+    fn vanish(self) {
+        match self {
+            Self::Http(task) => task.abort(),
+            Self::Postgres(client) => drop(client),
+            Self::Mysql(mut child) => child.start_kill().expect("it runs"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_after_a_client_vanished_nothing_runs_on_any_node() {
+    let Some((running, door)) = cluster(1).await else { return };
+    for number in 0..3 {
+        let Some((name, client)) = Client::all(&door, BUSY, number).await else { continue };
+        until_runs(&running, 0).await;
+        client.vanish();
+        assert_nothing_runs(&running, name).await;
+    }
+    door.run("ADMIN flush_table('m')").await;
+    running.s3.rules().add(Rule::always(Operation::Get, Fault::Stall(Duration::from_mins(1))));
+    for number in 0..3 {
+        let Some((name, client)) = Client::all(&door, STALLED, number).await else { continue };
+        until_runs(&running, 2).await;
+        client.vanish();
+        assert_nothing_runs(&running, name).await;
+    }
+    running.s3.rules().clear();
+    assert_eq!(door.rows("SELECT count(*) FROM m").await[0][0], 2000);
+}
