@@ -28,13 +28,15 @@ pub(crate) async fn judge(
     history: &Mutex<History>,
     settled: Settled,
 ) -> Result<(), Verdict> {
+    // What cannot be read now can be audited all the same.
+    let regions = read::regions(door).await.map_err(|error| Verdict::Unread(error.to_string()))?;
+    world.auditor.check(&regions).await.map_err(Verdict::Violated)?;
     let read = async {
         let keys = read::keys(door).await?;
         let appends = read::appends(door).await?;
-        let regions = read::regions(door).await?;
-        Ok::<_, varve_model::Error>((keys, appends, regions))
+        Ok::<_, varve_model::Error>((keys, appends))
     };
-    let (keys, appends, regions) = match read.await {
+    let (keys, appends) = match read.await {
         Ok(read) => read,
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             return Err(Verdict::Violated(format!("I9: {error}")));
@@ -42,7 +44,6 @@ pub(crate) async fn judge(
         Err(error) => return Err(Verdict::Unread(error.to_string())),
     };
     world.note(format_args!("read {} keys and {} appended rows", keys.len(), appends.len()));
-    world.auditor.check(&regions).await.map_err(Verdict::Violated)?;
     let mut history = history.lock();
     history.judge(&keys, settled).and_then(|()| history.judge_appends(&appends)).map_err(Verdict::Violated)
 }

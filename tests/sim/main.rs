@@ -4,6 +4,7 @@
 //! faults and the workload; the same seed gives the same trace. A failure
 //! prints the one line that replays it.
 
+mod bugs;
 mod cluster;
 mod door;
 mod fault;
@@ -17,6 +18,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use bugs::{Finder, Order};
 use parking_lot::Mutex;
 use seed::{Outcome, Plan};
 use varve_engine::fault::bug::Bug;
@@ -118,54 +120,49 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Asserts that some seed finds the bug.
-fn is_found(profile: Profile, bug: Bug, seeds: Range<u64>, minutes: u64) {
-    let count = seeds.end - seeds.start;
-    let outcomes = run_all(profile, seeds.map(|seed| Plan { seed, minutes, planted: Some(bug) }), true);
-    let found = outcomes.iter().find(|(_, outcome)| outcome.violation.is_some());
-    let (seed, outcome) = found.unwrap_or_else(|| panic!("{bug:?} was not found in {count} seeds"));
-    eprintln!("sim: {bug:?} found by seed {seed:#x}: {}", outcome.violation.as_deref().unwrap_or_default());
-}
-
 #[test]
-fn every_planted_bug_is_found() {
-    for bug in [Bug::AckBeforeFdatasync, Bug::ReplayOffByOne, Bug::NoSyncOnOpen, Bug::TokenAckedWhilePending] {
-        is_found(run::run_seed, bug, 0..BUG_SEEDS, MINUTES);
-    }
+fn every_planted_bug_of_a_node_is_found() {
+    bugs::find_all(Order::KnownFirst, |_, finder| matches!(finder, Finder::Standalone(_)));
 }
 
 #[test]
 fn every_planted_bug_of_a_cluster_is_found() {
-    // Each with a seed that finds it soon.
-    let bugs = [
-        (Bug::AckBeforePut, 0),
-        (Bug::TrimOnAck, 0),
-        (Bug::TakenIsSuccess, 6),
-        (Bug::SealUsedLanesOnly, 0),
-        (Bug::TrimNewestObject, 3),
-        (Bug::ReplayOffByOne, 0),
-        (Bug::TokenAckedWhilePending, 1),
-    ];
-    for (bug, first) in bugs {
-        is_found(cluster::run_seed, bug, first..first + BUG_SEEDS, CLUSTER_MINUTES);
+    bugs::find_all(Order::KnownFirst, |_, finder| !matches!(finder, Finder::Standalone(_)));
+}
+
+#[test]
+fn every_planted_bug_has_a_finder() {
+    for (bug, name) in Bug::ALL {
+        assert!(bugs::FINDERS.iter().any(|(found, _)| *found == bug), "nothing looks for {name}");
     }
 }
 
-/// Looks for the bug that `VARVE_BUG` names in `SEEDS` seeds: for those who choose the seeds below.
+#[test]
+fn no_scenario_violates_an_invariant() {
+    for (name, scenario) in bugs::SCENARIOS {
+        let outcome = scenario(Plan { seed: 0, minutes: 0, planted: None });
+        let events = outcome.last_events.join("\n");
+        assert!(outcome.violation.is_none(), "{name}: {}\n{events}", outcome.violation.unwrap_or_default());
+    }
+}
+
+/// Looks for the bug that `VARVE_BUG` names, or for `all`, in seeds from 0 on: `make bugs`.
 #[test]
 fn search() {
     let Ok(name) = std::env::var("VARVE_BUG") else {
         eprintln!("skipped: VARVE_BUG is not set");
         return;
     };
-    is_found(profile(), name.parse().expect("a bug"), seeds(BUG_SEEDS), CLUSTER_MINUTES);
+    let wanted = (name != "all").then(|| name.parse::<Bug>().expect("a bug"));
+    bugs::find_all(Order::FromZero, |bug, _| wanted.is_none_or(|wanted| wanted == bug));
 }
 
 /// The profile that `VARVE_SIM_PROFILE` names.
 fn profile() -> Profile {
     match std::env::var("VARVE_SIM_PROFILE").as_deref() {
         Ok("cluster") => cluster::run_seed,
-        _ => run::run_seed,
+        Ok(name) => bugs::SCENARIOS.iter().find(|(known, _)| *known == name).map_or(run::run_seed, |(_, run)| *run),
+        Err(_) => run::run_seed,
     }
 }
 

@@ -26,6 +26,12 @@ use crate::world::World;
 
 /// Regions of a table that is created.
 pub(crate) const REGIONS: u32 = 2;
+/// Nanoseconds.
+const HOUR: i64 = 3_600_000_000_000;
+/// Where rows of a series lie, in hours.
+const WINDOWS: [i64; 3] = [0, 5, 30];
+/// How often a request with a token is sent again while nobody knows what became of it.
+const RETRIES_MAX: u32 = 3;
 /// Longest a client waits.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -154,9 +160,9 @@ impl Client {
     pub(crate) async fn put_series(&self, door: &Arc<Door>, turn: u64, series: u64) -> Fate {
         let series = format!("c{}x{series}", self.number);
         let value = (self.number << 32 | turn) as i64;
-        let hour = 3_600_000_000_000;
+        // Two windows of one day, and one of the next.
         let mut stamps = (0..=self.world.draw(20))
-            .map(|_| self.world.draw(40) as i64 * 1_000_000_000 + self.world.draw(3) as i64 * 5 * hour)
+            .map(|_| self.world.draw(40) as i64 * 1_000_000_000 + WINDOWS[self.world.draw(3) as usize] * HOUR)
             .collect::<Vec<_>>();
         stamps.sort_unstable();
         stamps.dedup();
@@ -182,10 +188,6 @@ impl Client {
             })
             .collect::<Vec<_>>();
         let token = (self.world.draw(2) == 0).then(|| format!("r{request}"));
-        let fate = match token {
-            None => self.write(door, rows_of("a", &rows), (Parts::Some, None)).await,
-            Some(token) => self.write_twice(door, &rows, token).await,
-        };
         let partition = Partition::even(REGIONS).expect("a valid count");
         let mut regions = BTreeMap::new();
         for (series, _, id) in &rows {
@@ -193,8 +195,30 @@ impl Client {
             encode_key(&mut [(b"s".as_slice(), series.as_bytes())], &mut key);
             regions.insert(*id, partition.ranges[partition.range_of(&key)].region);
         }
+        self.history.lock().announce(request, regions);
+        let fate = match token {
+            None => self.write(door, rows_of("a", &rows), (Parts::Some, None)).await,
+            Some(token) => self.write_until_known(door, &rows, token).await,
+        };
         self.world.note(format_args!("client {} appends {} rows as {request}: {fate:?}", self.number, rows.len()));
-        self.history.lock().append(request, regions, fate);
+        self.history.lock().append(request, fate);
+        fate
+    }
+
+    /// As a client that wants to know: sends the request again, under its token, while its outcome is unknown.
+    async fn write_until_known(&self, door: &Arc<Door>, rows: &[(String, i64, i64)], token: String) -> Fate {
+        let mut fate = self.write_twice(door, rows, token.clone()).await;
+        for _ in 0..RETRIES_MAX {
+            if fate != Fate::Unknown {
+                break;
+            }
+            self.world.sleep_millis(200 + self.world.draw(3_000)).await;
+            let Some(door) = self.door() else { continue };
+            // What was refused now may have been written before.
+            if self.write(&door, rows_of("a", rows), (Parts::Some, Some(token.clone()))).await == Fate::Acked {
+                fate = Fate::Acked;
+            }
+        }
         fate
     }
 
@@ -218,12 +242,13 @@ impl Client {
 
     async fn delete(&self, door: &Arc<Door>) {
         let series = format!("c{}x{}", self.number, self.world.draw(5));
-        let (from, to) = (0, self.world.draw(40) as i64 * 1_000_000_000);
+        let last_window = if self.world.draw(3) == 0 { WINDOWS[2] * HOUR } else { 0 };
+        let (from, to) = (0, last_window + self.world.draw(40) as i64 * 1_000_000_000);
         let keys = self.history.lock().keys_of(&series, from, to);
         let work = {
             let (door, series) = (Arc::clone(door), series.clone());
             async move {
-                let Some((table, routes)) = locate(&door, "m").await? else {
+                let Some((table, routes)) = locate(&*door.metasrv, "m").await? else {
                     return Ok(());
                 };
                 for route in routes.iter() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use varve_engine::store::fault::{FaultRates, FaultStore};
@@ -63,9 +64,14 @@ impl World {
         &self.bucket_tasks
     }
 
-    /// A way to the bucket with faults of its own.
-    pub(crate) fn way_to_the_bucket(&self) -> FaultStore {
-        FaultStore::new(self.objects.clone(), self.clock.clone(), self.bucket_tasks.clone())
+    /// What the bucket holds, past every fault.
+    pub(crate) fn objects(&self) -> &Arc<InMemory> {
+        &self.objects
+    }
+
+    /// Faults of their own before a way to the bucket.
+    pub(crate) fn faulty(&self, way: Arc<dyn ObjectStore>) -> FaultStore {
+        FaultStore::new(way, self.clock.clone(), self.bucket_tasks.clone())
     }
 
     /// Notes an event with its simulated time.

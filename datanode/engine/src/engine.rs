@@ -14,6 +14,7 @@ use varve_model::{Error, ErrorKind, Result, ResultExt};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
+use crate::fault::bug::{self, Bug};
 use crate::gc::session::{Deleted, delete_dead_session};
 use crate::region::options::EngineOptions;
 use crate::region::{self, Region};
@@ -225,6 +226,9 @@ impl Engine {
     /// Makes sure that nobody has ended this session while its owner could not know. Errors: `Fenced`; then all
     /// regions are ended before this returns. `Unavailable` = unknown: ask again.
     pub async fn check_session(&self) -> Result<()> {
+        if bug::is(Bug::NoLookAfterLapse) {
+            return Ok(());
+        }
         self.inner.wal.check_session().await
     }
 

@@ -10,6 +10,7 @@ use varve_model::id::{NodeEpoch, RegionEpoch, RegionId};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::fault::bug::{self, Bug};
 use crate::format::framed::{self, BOUNDARY, CHECKPOINT, MANIFEST};
 use crate::store::FileContext;
 use crate::store::create::{Created, ReadBack, create_verified};
@@ -197,7 +198,9 @@ impl Manifest {
         let Some(boundary) = earlier.max() else { return Ok(()) };
         let body = framed::encode(BOUNDARY, &Boundary { version: boundary, nonce: Hash(ctx.clock.random()) });
         let path = ctx.paths.boundary(boundary);
-        create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;
+        if !bug::is(Bug::NoBoundary) {
+            create_verified(&*ctx.store, &ctx.clock, &path, &Bytes::from(body), ReadBack::Always).await?;
+        }
         let mut old = Vec::new();
         for (folder, below) in [
             (ctx.paths.manifests(), boundary + 1),
@@ -260,8 +263,9 @@ async fn claim(
     let is_newer = create.table.schema.version > state.table.schema.version || create.ttl != state.ttl;
     record.version = state.version + 1;
     record.prev_hash = *hash;
+    let inherited: &[_] = if bug::is(Bug::ClaimIgnoresSources) { &[] } else { &state.sources };
     record.kind = Kind::Claim(Box::new(Claim {
-        sources: claimant.wal.sources(ctx.region, state.flushed_to, &state.sources),
+        sources: claimant.wal.sources(ctx.region, state.flushed_to, inherited),
         create: None,
         change: is_newer.then_some(create),
     }));

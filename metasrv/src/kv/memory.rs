@@ -46,6 +46,8 @@ struct Lease {
 pub struct Backup {
     entries: Vec<Entry>,
     revision: Revision,
+    /// Keys that were under a lease.
+    leased: Vec<String>,
 }
 
 impl State {
@@ -72,6 +74,10 @@ impl State {
             }
         }
         Ok(TxnReply { succeeded, revision: self.space.revision() })
+    }
+
+    fn leased(&self) -> Vec<String> {
+        self.leases.values().flat_map(|lease| lease.keys.iter().cloned()).collect()
     }
 
     fn end(&mut self, lease: LeaseId) -> Result<()> {
@@ -135,13 +141,14 @@ impl MemoryKv {
     /// What it holds now.
     pub fn backup(&self) -> Backup {
         let state = self.state.lock();
-        Backup { entries: state.space.entries(), revision: state.space.revision() }
+        Backup { entries: state.space.entries(), revision: state.space.revision(), leased: state.leased() }
     }
 
     /// Holds what it held then: everything since is lost, watches break, leases end with their keys.
     pub fn restore(&self, backup: &Backup) {
         let mut state = self.state.lock();
-        let leased = state.leases.values().flat_map(|lease| lease.keys.iter().cloned()).collect::<Vec<_>>();
+        // Those of the backup, too: their leases ended long ago.
+        let leased = state.leased().into_iter().chain(backup.leased.iter().cloned()).collect::<BTreeSet<_>>();
         *state = State {
             space: Space::restore(backup.entries.clone(), backup.revision),
             leases: BTreeMap::new(),

@@ -190,6 +190,20 @@ async fn a_restored_backup_forgets_what_came_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restored_backup_has_no_key_of_a_lease_that_ended_since() {
+    let clock: SharedClock = Arc::new(ManualClock::new(1, 0));
+    let tasks = TaskSet::new(Blocking::Inline);
+    let kv = MemoryKv::timed(Arc::clone(&clock), &tasks);
+    let lease = kv.grant(Duration::from_secs(5)).await.expect("grant");
+    txn(&*kv, vec![], vec![Op::PutLeased("a".to_owned(), b"1".to_vec(), lease)]).await;
+    let backup = kv.backup();
+    clock.sleep(Duration::from_secs(6)).await;
+    assert_eq!(kv.get("a").await.expect("get"), None);
+    kv.restore(&backup);
+    assert_eq!(kv.get("a").await.expect("get"), None, "nothing would ever end it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_is_cut_answers_nothing_and_loses_replies_on_request() {
     let clock: SharedClock = Arc::new(ManualClock::new(1, 0));
     let memory = Arc::new(MemoryKv::new());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use varve_engine::store::fault::FaultRates;
 use varve_metasrv::kv::fault::KvFaults;
+use varve_metasrv::kv::memory::Backup;
 
 use super::machine::Role;
 use super::network::{Peer, Weather};
@@ -27,10 +28,11 @@ pub(crate) enum Fault {
     BucketErrors,
     BucketCut,
     SlowClock,
+    RestoreBackup,
 }
 
 /// All of them; a seed draws which ones it has.
-pub(crate) const FAULTS: [Fault; 15] = [
+pub(crate) const FAULTS: [Fault; 16] = [
     Fault::Kill,
     Fault::KillDatanode,
     Fault::KillAll,
@@ -46,6 +48,7 @@ pub(crate) const FAULTS: [Fault; 15] = [
     Fault::BucketErrors,
     Fault::BucketCut,
     Fault::SlowClock,
+    Fault::RestoreBackup,
 ];
 
 /// What ends a fault.
@@ -78,6 +81,7 @@ impl Fault {
             Self::BucketErrors => "bucket errors",
             Self::BucketCut => "cut from the bucket",
             Self::SlowClock => "slow clock",
+            Self::RestoreBackup => "metadata from a backup",
         }
     }
 }
@@ -155,6 +159,15 @@ impl Run {
                 self.kv.compact();
             }
             Fault::SlowClock => self.slow_a_clock(),
+            Fault::RestoreBackup => {
+                if self.backups.is_empty() {
+                    return;
+                }
+                let backup = self.backups[draw(self.backups.len() as u64) as usize].clone();
+                for at in self.restore(&backup).await {
+                    self.later(100 + draw(3_000), Relief::Start(at));
+                }
+            }
             Fault::BadStore | Fault::CutStore => {
                 let at = self.any_metasrv();
                 let Role::Metasrv { kv, .. } = &self.machines[at].role else {
@@ -185,6 +198,18 @@ impl Run {
                 self.later(1_000 + draw(20_000), Relief::Bucket(at));
             }
         }
+    }
+
+    /// Ends all metasrvs and gives their store what it held once; the machines to start again.
+    pub(crate) async fn restore(&mut self, backup: &Backup) -> Vec<usize> {
+        let metasrvs = (0..self.machines.len()).filter(|at| matches!(self.machines[*at].role, Role::Metasrv { .. }));
+        let metasrvs = metasrvs.collect::<Vec<_>>();
+        for at in &metasrvs {
+            self.machines[*at].kill(&self.around).await;
+        }
+        self.kv.restore(backup);
+        self.around.ledger.metadata_restored();
+        metasrvs
     }
 
     /// A datanode believes in its lease long after it is over. Half of the time it hears nothing of metasrv

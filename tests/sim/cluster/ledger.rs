@@ -26,6 +26,11 @@ impl Ledger {
         }
     }
 
+    /// Metasrv lost its memory: what it gives again, the bucket refuses, and `watch` judges who writes as whom.
+    pub(crate) fn metadata_restored(&self) {
+        self.0.lock().sessions.clear();
+    }
+
     /// A life of a datanode acknowledged rows of a region under an epoch.
     pub(crate) fn acked(&self, claim: (RegionId, RegionEpoch), life: u64) {
         let mut seen = self.0.lock();

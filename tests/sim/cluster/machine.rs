@@ -22,6 +22,7 @@ use super::Surroundings;
 use super::clock::MachineClock;
 use super::network::{Link, Peer, Running, Slot};
 use super::remote::{RemoteDatanode, RemoteMetasrv};
+use super::way::Way;
 use crate::door::Door;
 use crate::node::kill;
 
@@ -46,7 +47,7 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) enum Role {
     Metasrv { slot: Slot<Member>, kv: Arc<FaultKv> },
-    Datanode { slot: Slot<Datanode>, bucket: FaultStore },
+    Datanode { slot: Slot<Datanode>, bucket: FaultStore, way: Way },
     Frontend { door: Option<Arc<Door>> },
 }
 
@@ -72,7 +73,7 @@ impl Machine {
                 })?;
                 *slot.lock() = Some(Running { tasks, service: member, life: around.next_life() });
             }
-            Role::Datanode { slot, bucket } => {
+            Role::Datanode { slot, bucket, .. } => {
                 let process = DatanodeProcess {
                     peer,
                     around: Arc::clone(around),
@@ -174,14 +175,13 @@ impl DatanodeProcess {
         let Peer::Datanode(number) = self.peer else {
             return Err(Error::internal("not a datanode"));
         };
-        let (sizes, linger, cut, lanes) =
-            (self.around.sizes, self.around.linger, self.around.cut_bytes, self.around.lanes);
+        let shape = self.around.shape;
         let storage = Storage::custom(Arc::new(self.bucket.clone()), Log::Object, move |options| {
-            sizes.tune(options);
+            shape.sizes.tune(options);
             options.tick = TICK;
-            options.object.linger = linger;
-            options.object.cut_bytes = cut;
-            options.object.lanes = lanes;
+            options.object.linger = shape.linger;
+            options.object.cut_bytes = shape.cut_bytes;
+            options.object.lanes = shape.lanes;
         });
         let datanode = varve_datanode::start(DatanodeSetup {
             config: DatanodeConfig { query_partitions: 1, ..DatanodeConfig::default() },
@@ -210,7 +210,12 @@ fn may_succeed_later(error: &Error) -> bool {
 
 impl Surroundings {
     /// All members of metasrv, as a process reaches them.
-    fn members(self: &Arc<Self>, from: Peer, clock: &SharedClock, tasks: &TaskSet) -> Result<Arc<dyn MetasrvApi>> {
+    pub(super) fn members(
+        self: &Arc<Self>,
+        from: Peer,
+        clock: &SharedClock,
+        tasks: &TaskSet,
+    ) -> Result<Arc<dyn MetasrvApi>> {
         let (around, tasks, clock) = (Arc::clone(self), tasks.clone(), clock.clone());
         let mut names = self.metasrvs.iter().map(|(peer, _)| peer.to_string()).collect::<Vec<_>>();
         let first = self.world.draw(names.len() as u64) as usize;
@@ -230,13 +235,16 @@ impl Surroundings {
     /// Datanodes by their number, as a process reaches them.
     fn connect(self: &Arc<Self>, from: Peer) -> Connect {
         let around = Arc::clone(self);
-        Arc::new(move |node, _| {
-            let to = Peer::Datanode(node.0);
-            let found = around.datanodes.iter().find(|(peer, _)| *peer == to);
-            let (_, slot) = found.ok_or_else(|| Error::internal(format!("there is no datanode {node}")))?;
-            let link = Link { network: Arc::clone(&around.network), from, to };
-            let ledger = Arc::clone(&around.ledger);
-            Ok(Arc::new(RemoteDatanode { link, slot: Arc::clone(slot), ledger }) as Arc<dyn DatanodeApi>)
-        })
+        Arc::new(move |node, _| around.datanode(from, node.0, Duration::ZERO))
+    }
+
+    /// A datanode as a process reaches it that takes up to `pace` before it reads what it scans.
+    pub(super) fn datanode(&self, from: Peer, number: u64, pace: Duration) -> Result<Arc<dyn DatanodeApi>> {
+        let to = Peer::Datanode(number);
+        let found = self.datanodes.iter().find(|(peer, _)| *peer == to);
+        let (_, slot) = found.ok_or_else(|| Error::internal(format!("there is no datanode {number}")))?;
+        let link = Link { network: Arc::clone(&self.network), from, to };
+        let ledger = Arc::clone(&self.ledger);
+        Ok(Arc::new(RemoteDatanode { link, slot: Arc::clone(slot), ledger, pace }))
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Peer {
     Metasrv(u64),
     Datanode(u64),
     Frontend(u64),
+    /// Outside the cluster: never killed, paused or cut off.
+    Reader(u64),
 }
 
 impl std::fmt::Display for Peer {
@@ -37,6 +39,7 @@ impl std::fmt::Display for Peer {
             Self::Metasrv(number) => write!(f, "metasrv-{number}"),
             Self::Datanode(number) => write!(f, "datanode-{number}"),
             Self::Frontend(number) => write!(f, "frontend-{number}"),
+            Self::Reader(number) => write!(f, "reader-{number}"),
         }
     }
 }
@@ -241,6 +244,12 @@ impl Link {
                 None => on_break(link.from).map(|last| (last, None)),
             }
         }))
+    }
+
+    /// Waits up to so long: the other end takes nothing yet.
+    pub(crate) async fn rest(&self, longest: Duration) {
+        let micros = self.network.clock.random() % (longest.as_micros() + 1);
+        self.network.clock.sleep(Duration::from_micros(micros as u64)).await;
     }
 
     /// The way back.

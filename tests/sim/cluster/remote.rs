@@ -1,15 +1,18 @@
 //! Metasrv and datanodes as a process of another machine sees them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use varve_datanode::Datanode;
 use varve_metasrv::Member;
 use varve_model::Result;
 use varve_model::id::{FrontendId, NodeEpoch, RegionEpoch, RegionId, TableId};
 use varve_proto::call::Call;
 use varve_proto::datanode::{
-    DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteReply, WriteRequest,
+    BatchStream, DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteReply,
+    WriteRequest,
 };
 use varve_proto::metasrv::{
     Answer, Answers, Beat, BeatReply, Inquiry, Messages, MetasrvApi, News, Outcome, Procedure, RegionReport,
@@ -113,6 +116,17 @@ pub(crate) struct RemoteDatanode {
     pub(crate) link: Link,
     pub(crate) slot: Slot<Datanode>,
     pub(crate) ledger: Arc<Ledger>,
+    /// How long the caller may take before it reads the first rows of a scan.
+    pub(crate) pace: Duration,
+}
+
+/// The stream of a caller that is slow: nothing is read for it before it has room.
+fn slow(stream: BatchStream, link: Link, pace: Duration) -> BatchStream {
+    let begin = async move {
+        link.rest(pace).await;
+        stream
+    };
+    Box::pin(futures::stream::once(begin).flatten())
 }
 
 fn claim_of(write: &RegionWrite) -> (RegionId, RegionEpoch) {
@@ -143,12 +157,13 @@ impl DatanodeApi for RemoteDatanode {
     }
 
     async fn scan(&self, call: &Call, ticket: ScanTicket) -> Result<ScanReply> {
-        let back = self.link.back();
+        let (back, pace) = (self.link.back(), self.pace);
         self.link
-            .call(call, &self.slot, |running, call| {
+            .call(call, &self.slot, move |running, call| {
                 Box::pin(async move {
                     let reply = running.service.scan(&call, ticket).await?;
-                    let stream = back.stream(&running.tasks, reply.stream, broken_result);
+                    let stream = if pace.is_zero() { reply.stream } else { slow(reply.stream, back.clone(), pace) };
+                    let stream = back.stream(&running.tasks, stream, broken_result);
                     Ok(ScanReply { schema: reply.schema, stream })
                 })
             })

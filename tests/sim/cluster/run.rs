@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use varve_metasrv::kv::MemoryKv;
+use varve_metasrv::kv::key::{self, SessionKey, SessionState};
+use varve_metasrv::kv::memory::Backup;
+use varve_metasrv::kv::{KvStore, MemoryKv};
+use varve_model::id::NodeEpoch;
 use varve_model::table::MergeMode;
 use varve_service::task::{Blocking, TaskSet};
 
-use super::Surroundings;
 use super::fault::{FAULTS, Fault, Relief};
 use super::machine::Machine;
+use super::network::Peer;
+use super::reader::Reader;
+use super::{Shape, Surroundings};
 use crate::door::Door;
-use crate::judge::history::{Fate, History, Settled};
+use crate::judge::history::{Fate, Freshness, History, Settled};
 use crate::judge::{Verdict, judge};
 use crate::seed::{Outcome, Plan, in_virtual_time};
 use crate::workload::{Client, create};
@@ -21,6 +26,10 @@ use crate::world::World;
 
 /// Clients of a seed.
 const CLIENTS: u64 = 3;
+/// Readers beside them.
+const READERS: u64 = 2;
+/// Backups of the metadata that are kept.
+const BACKUPS_MAX: usize = 4;
 /// Within this time after the last fault every region takes writes and reads.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
 /// How long one read of everything may take.
@@ -30,13 +39,24 @@ const PROBES: u64 = 8;
 
 /// Runs a seed of the cluster profile in this thread.
 pub(crate) fn run_seed(plan: Plan) -> Outcome {
+    run(plan, Shape::draw, async |run| run.all(plan.minutes).await)
+}
+
+/// Runs a cluster of some shape through `work` in this thread.
+pub(super) fn run(
+    plan: Plan,
+    shape: impl FnOnce(&World) -> Shape,
+    work: impl AsyncFnOnce(&mut Run) -> Result<(), String>,
+) -> Outcome {
     in_virtual_time(plan, async |plan| {
-        let mut run = Run::new(World::new(plan.seed));
-        let violation = run.all(plan.minutes).await.err();
-        let world = Arc::clone(&run.around.world);
+        let world = World::new(plan.seed);
+        let shape = shape(&world);
+        let mut run = Run::new(&world, shape);
+        let violation = work(&mut run).await.err();
         if let Some(violation) = &violation {
             world.note(violation);
         }
+        run.clients.kill();
         for machine in &mut run.machines {
             machine.kill(&run.around).await;
         }
@@ -55,14 +75,18 @@ pub(crate) struct Run {
     pub(crate) faults: BTreeMap<&'static str, u64>,
     /// What ends the faults that last.
     pub(crate) due: Vec<(Duration, Relief)>,
+    /// What the metadata store held at some times.
+    pub(crate) backups: Vec<Backup>,
+    pub(super) clients: TaskSet,
     history: Arc<Mutex<History>>,
     running: Arc<tokio::sync::RwLock<()>>,
     probes: u64,
+    pub(super) turns: u64,
 }
 
 impl Run {
-    fn new(world: Arc<World>) -> Self {
-        let around = Surroundings::draw(&world);
+    fn new(world: &Arc<World>, shape: Shape) -> Self {
+        let around = Surroundings::new(world, shape);
         let kv = MemoryKv::timed(world.clock.clone(), world.tasks());
         let machines = around.machines(&kv);
         Self {
@@ -71,9 +95,12 @@ impl Run {
             machines,
             faults: BTreeMap::new(),
             due: Vec::new(),
+            backups: Vec::new(),
+            clients: TaskSet::new(Blocking::Inline),
             history: Arc::default(),
             running: Arc::default(),
             probes: 0,
+            turns: 0,
         }
     }
 
@@ -81,7 +108,7 @@ impl Run {
         self.machines[at].start(&self.around).map_err(|error| format!("start: {error}"))
     }
 
-    fn client(&self, number: u64) -> Client {
+    pub(super) fn client(&self, number: u64) -> Client {
         Client {
             number,
             world: Arc::clone(&self.around.world),
@@ -94,11 +121,19 @@ impl Run {
     async fn all(&mut self, minutes: u64) -> Result<(), String> {
         self.heal()?;
         self.create().await?;
-        let clients = TaskSet::new(Blocking::Inline);
+        self.backups.push(self.kv.backup());
+        let chosen = self.choose_faults();
         for number in 0..CLIENTS {
-            clients.spawn("client", self.client(number).work());
+            self.clients.spawn("client", self.client(number).work());
         }
-        self.faults(minutes).await?;
+        // Reads are as strong as leases are: a clock that stands still breaks them.
+        let is_strong = !chosen.contains(&Fault::SlowClock);
+        let freshness = if is_strong { Freshness::Strong } else { Freshness::Any };
+        for number in 0..READERS {
+            let reader = self.reader(number, freshness)?;
+            self.clients.spawn("reader", reader.work());
+        }
+        self.faults(&chosen, minutes).await?;
         self.around.world.note("heal");
         self.heal()?;
         self.probe().await?;
@@ -110,15 +145,27 @@ impl Run {
             self.heal()?;
         }
         self.judge_healthy().await?;
-        clients.kill();
+        self.clients.kill();
         self.around.ledger.check()
     }
 
-    fn door(&self) -> Option<Arc<Door>> {
+    fn reader(&self, number: u64, freshness: Freshness) -> Result<Reader, String> {
+        let (around, history) = (Arc::clone(&self.around), Arc::clone(&self.history));
+        let metasrv = around.members(Peer::Reader(number), &around.world.clock, &self.clients);
+        let metasrv = metasrv.map_err(|error| format!("reader: {error}"))?;
+        Ok(Reader { number, around, metasrv, history, freshness })
+    }
+
+    fn choose_faults(&self) -> Vec<Fault> {
+        let chosen = FAULTS.iter().copied().filter(|_| self.around.world.draw(2) == 0).collect::<Vec<_>>();
+        if chosen.is_empty() { FAULTS.to_vec() } else { chosen }
+    }
+
+    pub(super) fn door(&self) -> Option<Arc<Door>> {
         self.client(CLIENTS).door()
     }
 
-    async fn create(&self) -> Result<(), String> {
+    pub(super) async fn create(&self) -> Result<(), String> {
         let deadline = self.around.world.clock.boot() + RECOVERY_MAX;
         loop {
             let made = async {
@@ -138,10 +185,8 @@ impl Run {
     }
 
     /// Minutes of faults, each of some of the kinds.
-    async fn faults(&mut self, minutes: u64) -> Result<(), String> {
+    async fn faults(&mut self, chosen: &[Fault], minutes: u64) -> Result<(), String> {
         let world = Arc::clone(&self.around.world);
-        let chosen = FAULTS.iter().copied().filter(|_| world.draw(2) == 0).collect::<Vec<_>>();
-        let chosen = if chosen.is_empty() { FAULTS.to_vec() } else { chosen };
         let pause_max = 2_000 << world.draw(4);
         let end = world.clock.boot() + Duration::from_mins(minutes);
         let mut next_fault = world.clock.boot();
@@ -156,6 +201,7 @@ impl Run {
                 self.relieve(relief)?;
             }
             if next_fault <= now {
+                self.back_up();
                 self.strike(chosen[world.draw(chosen.len() as u64) as usize]).await;
                 next_fault = now + Duration::from_millis(200 + world.draw(pause_max));
             }
@@ -167,8 +213,16 @@ impl Run {
         Ok(())
     }
 
+    /// Sometimes keeps what the metadata store holds, for a fault that is to come.
+    fn back_up(&mut self) {
+        if self.around.world.draw(4) == 0 {
+            self.backups.truncate(BACKUPS_MAX - 1);
+            self.backups.insert(0, self.kv.backup());
+        }
+    }
+
     /// Reads amid the faults; what cannot be read now is no violation.
-    async fn look(&self) -> Result<(), String> {
+    pub(super) async fn look(&self) -> Result<(), String> {
         self.around.ledger.check()?;
         let _alone = self.running.write().await;
         match self.judge_once(Settled::No).await {
@@ -178,6 +232,7 @@ impl Run {
     }
 
     async fn judge_once(&self, settled: Settled) -> Result<(), Verdict> {
+        self.around.world.auditor.note_sealed(self.sealed().await);
         let unread = |why: &str| Verdict::Unread(why.to_owned());
         let door = self.door().ok_or_else(|| unread("no frontend runs"))?;
         let judging = judge(&self.around.world, &door, &self.history, settled);
@@ -189,8 +244,19 @@ impl Run {
         verdict
     }
 
+    /// Sessions that metasrv holds for ended for good.
+    pub(super) async fn sealed(&self) -> Vec<NodeEpoch> {
+        let found = self.kv.range(&key::prefix::<SessionKey>()).await.map(|range| range.entries).unwrap_or_default();
+        let sessions = found.iter().filter_map(|entry| {
+            let session = key::parse::<SessionKey>(&entry.key).ok().flatten()?;
+            let record = key::decode(&session, &entry.value).ok()?;
+            (record.state == SessionState::Sealed).then_some(session.0)
+        });
+        sessions.collect()
+    }
+
     /// The check after healing: everything can be read.
-    async fn judge_healthy(&self) -> Result<(), String> {
+    pub(super) async fn judge_healthy(&self) -> Result<(), String> {
         self.around.ledger.check()?;
         let _alone = self.running.write().await;
         let deadline = self.around.world.clock.boot() + RECOVERY_MAX;
@@ -207,7 +273,7 @@ impl Run {
     }
 
     /// I20: every region accepts a write.
-    async fn probe(&mut self) -> Result<(), String> {
+    pub(super) async fn probe(&mut self) -> Result<(), String> {
         let deadline = self.around.world.clock.boot() + RECOVERY_MAX;
         let client = self.client(CLIENTS);
         for series in 0..PROBES {

@@ -11,11 +11,24 @@ use varve_engine::manifest::{ManifestState, audit};
 use varve_engine::store::FileContext;
 use varve_engine::store::path::{RegionPaths, number_of};
 use varve_model::budget::Account;
-use varve_model::id::{RegionEpoch, RegionId};
+use varve_model::id::{NodeEpoch, RegionEpoch, RegionId};
 use varve_service::clock::SharedClock;
 use varve_service::task::{Blocking, TaskSet};
 
 use super::log::LogAudit;
+
+/// A region's files as the bucket itself shows them.
+pub(crate) fn context(bucket: &Arc<InMemory>, clock: &SharedClock, region: RegionId) -> FileContext {
+    FileContext {
+        store: bucket.clone(),
+        region,
+        paths: Arc::new(RegionPaths::new(region)),
+        clock: clock.clone(),
+        tasks: TaskSet::new(Blocking::Inline),
+        account: Account::root("audit", u64::MAX / 2),
+        region_epoch: RegionEpoch(0),
+    }
+}
 
 /// Audits regions and remembers what it saw: a committed version stays committed.
 #[derive(Debug)]
@@ -38,6 +51,11 @@ impl Auditor {
         Self { bucket, clock, seen: Mutex::default() }
     }
 
+    /// Metasrv holds these sessions for ended for good. So they stay, whatever it forgets.
+    pub(crate) fn note_sealed(&self, sessions: impl IntoIterator<Item = NodeEpoch>) {
+        self.seen.lock().log.note_sealed(sessions);
+    }
+
     /// Checks these regions and the log.
     pub(crate) async fn check(&self, regions: &[RegionId]) -> Result<(), String> {
         let mut seen = std::mem::take(&mut *self.seen.lock());
@@ -51,15 +69,7 @@ impl Auditor {
     }
 
     async fn region(&self, region: RegionId, seen: &mut Seen) -> Result<(), String> {
-        let ctx = FileContext {
-            store: self.bucket.clone(),
-            region,
-            paths: Arc::new(RegionPaths::new(region)),
-            clock: self.clock.clone(),
-            tasks: TaskSet::new(Blocking::Inline),
-            account: Account::root("audit", u64::MAX / 2),
-            region_epoch: RegionEpoch(0),
-        };
+        let ctx = context(&self.bucket, &self.clock, region);
         self.boundary(&ctx, seen).await?;
         let state = audit(&ctx).await.map_err(|error| error.to_string())?;
         let before = seen.states.remove(&region);

@@ -1,4 +1,4 @@
-//! What clients know, and the judge of what is read: invariants I1, I2, I3.
+//! What clients know, and the judge of what is read: invariants I1 to I4.
 //!
 //! Every client owns its keys and works one operation at a time, so that the
 //! value of a key is the last acknowledged one, or one of those whose outcome
@@ -36,8 +36,31 @@ struct Possible {
 /// One request to the append table: whole parts per region, each row at most once.
 #[derive(Clone, Debug)]
 struct Appended {
-    fate: Fate,
+    /// `None` while it is on its way.
+    fate: Option<Fate>,
+    /// Row id -> region.
     rows: BTreeMap<i64, u32>,
+}
+
+impl Appended {
+    fn ids(&self, region: u32) -> impl Iterator<Item = i64> {
+        self.rows.iter().filter(move |(_, of)| **of == region).map(|(id, _)| *id)
+    }
+}
+
+/// What a read of one region that begins now must show.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    region: u32,
+    rows: BTreeSet<i64>,
+}
+
+/// Whether a read must show what was acknowledged before it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Strong,
+    /// Some clock stands still: its machine believes in a lease that is over, and reads may be old.
+    Any,
 }
 
 /// All that clients did.
@@ -45,7 +68,8 @@ struct Appended {
 pub(crate) struct History {
     keys: BTreeMap<Key, Possible>,
     appends: BTreeMap<u64, Appended>,
-    seen_appends: BTreeSet<i64>,
+    /// Row id -> region.
+    seen_appends: BTreeMap<i64, u32>,
 }
 
 /// What a full read of the append table found: row id -> (region, times).
@@ -69,9 +93,76 @@ impl History {
         self.keys.keys().filter(|key| key.0 == series && (from..=to).contains(&key.1)).cloned().collect()
     }
 
-    /// A client appended rows (id -> region).
-    pub(crate) fn append(&mut self, request: u64, rows: BTreeMap<i64, u32>, fate: Fate) {
-        self.appends.insert(request, Appended { fate, rows });
+    /// A client is about to append rows (id -> region).
+    pub(crate) fn announce(&mut self, request: u64, rows: BTreeMap<i64, u32>) {
+        self.appends.insert(request, Appended { fate: None, rows });
+    }
+
+    /// What became of a request.
+    pub(crate) fn append(&mut self, request: u64, fate: Fate) {
+        self.appends.entry(request).and_modify(|appended| appended.fate = Some(fate));
+    }
+
+    /// What a read of one region of the append table that begins now must show: what was acknowledged or read before.
+    pub(crate) fn expected(&self, region: u32) -> Expected {
+        let acked = self.appends.values().filter(|appended| appended.fate == Some(Fate::Acked));
+        let seen = self.seen_appends.iter().filter(|(_, of)| **of == region).map(|(id, _)| *id);
+        Expected { region, rows: acked.flat_map(|appended| appended.ids(region)).chain(seen).collect() }
+    }
+
+    /// Judges a read of one region of the append table (row id -> times) that was made while clients worked.
+    pub(crate) fn judge_region(
+        &mut self,
+        expected: &Expected,
+        read: &BTreeMap<i64, u32>,
+        freshness: Freshness,
+    ) -> Result<(), String> {
+        let region = expected.region;
+        if let Some((row, times)) = read.iter().find(|(_, times)| **times > 1) {
+            return Err(format!("I1: a read of region {region} has appended row {row} {times} times"));
+        }
+        if freshness == Freshness::Strong
+            && let Some(row) = expected.rows.iter().find(|row| !read.contains_key(row))
+        {
+            return Err(format!("I1, I2: a read of region {region} misses row {row}, acknowledged or read before it"));
+        }
+        self.judge_order(region, read)?;
+        self.seen_appends.extend(read.keys().map(|row| (*row, region)));
+        Ok(())
+    }
+
+    /// I3: parts are whole. I4: with a request all are visible that its client had acknowledged before it.
+    fn judge_order(&self, region: u32, read: &BTreeMap<i64, u32>) -> Result<(), String> {
+        let mut known = 0;
+        // Per client, newest request first: whether a later one is visible.
+        let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+        for (request, appended) in self.appends.iter().rev() {
+            let (rows, there) = appended
+                .ids(region)
+                .fold((0, 0), |(rows, there), id| (rows + 1, there + usize::from(read.contains_key(&id))));
+            known += there;
+            if there > 0 && (there < rows || appended.fate == Some(Fate::Refused)) {
+                let fate = appended.fate;
+                return Err(format!("I3: a read of region {region} has {there} of {rows} rows of {request}, {fate:?}"));
+            }
+            let client = request >> 32;
+            if there == 0
+                && rows > 0
+                && appended.fate == Some(Fate::Acked)
+                && let Some(later) = newest.get(&client)
+            {
+                return Err(format!(
+                    "I4: a read of region {region} shows {later} and not {request}, acknowledged before"
+                ));
+            }
+            if there > 0 {
+                newest.entry(client).or_insert(*request);
+            }
+        }
+        if known < read.len() {
+            return Err(format!("I3: a read of region {region} has rows that were never written"));
+        }
+        Ok(())
     }
 
     /// Judges a full strong read of the deduplicating table, made while no operation runs.
@@ -105,7 +196,7 @@ impl History {
         if let Some((row, (_, times))) = read.iter().find(|(_, (_, times))| *times > 1) {
             return Err(format!("I1: appended row {row} is there {times} times"));
         }
-        for row in &self.seen_appends {
+        for row in self.seen_appends.keys() {
             if !read.contains_key(row) {
                 return Err(format!("I2: appended row {row} was read before and is gone"));
             }
@@ -121,9 +212,9 @@ impl History {
             }
             for (region, (rows, there)) in by_region {
                 let fits = match appended.fate {
-                    Fate::Acked => there == rows,
-                    Fate::Refused => there == 0,
-                    Fate::Unknown => there == rows || there == 0,
+                    Some(Fate::Acked) => there == rows,
+                    Some(Fate::Refused) => there == 0,
+                    Some(Fate::Unknown) | None => there == rows || there == 0,
                 };
                 if !fits {
                     let fate = appended.fate;
@@ -136,12 +227,12 @@ impl History {
         if let Some(row) = read.keys().find(|row| !known.contains(*row)) {
             return Err(format!("I3: appended row {row} was never written"));
         }
-        self.seen_appends.extend(read.keys());
+        self.seen_appends.extend(read.iter().map(|(row, (region, _))| (*row, *region)));
         Ok(())
     }
 
     /// Operations by outcome, for the report.
     pub(crate) fn appended(&self, fate: Fate) -> usize {
-        self.appends.values().filter(|appended| appended.fate == fate).count()
+        self.appends.values().filter(|appended| appended.fate == Some(fate)).count()
     }
 }

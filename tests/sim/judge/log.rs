@@ -8,6 +8,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use varve_engine::format::object::{ObjectKind, decode};
+use varve_engine::format::session::Session;
 use varve_engine::manifest::ManifestState;
 use varve_model::id::{NodeEpoch, RegionId, Sequence};
 
@@ -21,9 +22,16 @@ pub(super) struct LogAudit {
     data: BTreeMap<Path, Vec<(RegionId, Sequence)>>,
     /// Lanes whose highest object was a SEAL, with its slot.
     ends: BTreeMap<Lane, u64>,
+    /// Sessions that metasrv holds for ended.
+    sealed: BTreeSet<NodeEpoch>,
 }
 
 impl LogAudit {
+    /// Metasrv was told that these are sealed.
+    pub(super) fn note_sealed(&mut self, sessions: impl IntoIterator<Item = NodeEpoch>) {
+        self.sealed.extend(sessions);
+    }
+
     /// Looks at the log: I6. Returns the objects that are there.
     pub(super) async fn look(&mut self, bucket: &Arc<InMemory>) -> Result<BTreeSet<Path>, String> {
         let prefix = Path::from("wal");
@@ -31,9 +39,16 @@ impl LogAudit {
         let listed = listed.map_err(|error| error.to_string())?;
         let mut highest: BTreeMap<Lane, (u64, bool)> = BTreeMap::new();
         let mut there = BTreeSet::new();
-        for path in listed.into_iter().filter(|path| path.extension() == Some("wal")) {
+        let mut declared = BTreeSet::new();
+        for path in listed {
             let got = bucket.get(&path).await.map_err(|error| error.to_string())?;
             let bytes = got.bytes().await.map_err(|error| error.to_string())?;
+            if path.extension() != Some("wal") {
+                let lanes = Session::decode(&bytes).map(|session| (session.node_epoch, session.lanes));
+                declared
+                    .extend(lanes.into_iter().flat_map(|(session, lanes)| (0..lanes).map(move |lane| (session, lane))));
+                continue;
+            }
             let (header, entries) = decode(&bytes).map_err(|error| format!("{path}: {error}"))?;
             let is_seal = matches!(header.kind, ObjectKind::Seal { .. });
             let lane = (header.session, header.lane);
@@ -45,6 +60,15 @@ impl LogAudit {
                     .or_insert_with(|| entries.iter().map(|entry| (entry.region, entry.last_seq())).collect());
             }
             there.insert(path);
+        }
+        for (lane, end) in &self.ends {
+            if !highest.contains_key(lane) {
+                return Err(format!("I6: the SEAL of lane {lane:?} in slot {end} is gone"));
+            }
+        }
+        let is_open = |lane: &&Lane| highest.get(lane).is_none_or(|(_, is_seal)| !is_seal);
+        if let Some((session, lane)) = declared.iter().filter(|lane| self.sealed.contains(&lane.0)).find(is_open) {
+            return Err(format!("I6: session {session} counts as sealed and its lane {lane} can be written"));
         }
         for (lane, (slot, is_seal)) in highest {
             match self.ends.get(&lane) {

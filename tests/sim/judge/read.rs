@@ -8,15 +8,15 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
 use futures::StreamExt;
-use varve_model::id::RegionId;
+use varve_model::id::{ColumnId, RegionId};
 use varve_model::region::Route;
 use varve_model::scan::ScanSpec;
 use varve_model::table::TableInfo;
 use varve_model::time::TimeRange;
 use varve_model::{Error, Result};
 use varve_proto::call::Call;
-use varve_proto::datanode::ScanTicket;
-use varve_proto::metasrv::Change;
+use varve_proto::datanode::{DatanodeApi, ScanTicket};
+use varve_proto::metasrv::{Change, MetasrvApi};
 
 use crate::door::Door;
 use crate::judge::history::{Appends, Key};
@@ -29,8 +29,8 @@ pub(crate) fn call() -> Call {
 }
 
 /// The table as metasrv knows it now.
-pub(crate) async fn locate(door: &Door, name: &str) -> Result<Option<Located>> {
-    let mut news = door.metasrv.watch(&call(), None).await?;
+pub(crate) async fn locate(metasrv: &dyn MetasrvApi, name: &str) -> Result<Option<Located>> {
+    let mut news = metasrv.watch(&call(), None).await?;
     let first = news.next().await.ok_or_else(|| Error::unavailable("no snapshot"))??;
     let Change::Snapshot(catalog) = &first.change else {
         return Err(Error::internal("news begin without a snapshot"));
@@ -47,19 +47,38 @@ async fn rows(door: &Door, located: &Located, mut row: impl FnMut(u32, &str, i64
     };
     let columns = vec![series, table.schema.time_index().id, value];
     for route in routes.iter() {
-        let spec = ScanSpec {
-            region: route.region,
-            epoch: route.epoch,
-            time: TimeRange::ALL,
-            matchers: Vec::new(),
-            columns: columns.clone(),
-        };
-        let mut reply = door.datanode(route)?.scan(&call(), ScanTicket::Region(spec)).await?;
+        let ticket = ticket(route, columns.clone());
+        let mut reply = door.datanode(route)?.scan(&call(), ticket).await?;
         while let Some(batch) = reply.stream.next().await {
             each(&batch?, |series, ts, value| row(route.region.number(), series, ts, value));
         }
     }
     Ok(())
+}
+
+/// Everything of one region.
+fn ticket(route: &Route, columns: Vec<ColumnId>) -> ScanTicket {
+    let (region, epoch) = (route.region, route.epoch);
+    ScanTicket::Region(ScanSpec { region, epoch, time: TimeRange::ALL, matchers: Vec::new(), columns })
+}
+
+/// One region of the append table, as far as its datanode sends it: row id -> times.
+pub(crate) async fn appended(
+    datanode: &dyn DatanodeApi,
+    (table, route): (&TableInfo, &Route),
+    call: &Call,
+) -> Result<BTreeMap<i64, u32>> {
+    let id = |name: &str| table.schema.column(name).map(|column| column.id);
+    let (Some(series), Some(value)) = (id("s"), id("v")) else {
+        return Err(Error::internal("the append table has other columns"));
+    };
+    let ticket = ticket(route, vec![series, table.schema.time_index().id, value]);
+    let mut reply = datanode.scan(call, ticket).await?;
+    let mut found = BTreeMap::new();
+    while let Some(batch) = reply.stream.next().await {
+        each(&batch?, |_, _, value| *found.entry(value).or_default() += 1);
+    }
+    Ok(found)
 }
 
 fn each(batch: &RecordBatch, mut row: impl FnMut(&str, i64, i64)) {
@@ -76,7 +95,7 @@ fn each(batch: &RecordBatch, mut row: impl FnMut(&str, i64, i64)) {
 /// All rows of the deduplicating table.
 pub(crate) async fn keys(door: &Door) -> Result<BTreeMap<Key, Vec<i64>>> {
     let mut found: BTreeMap<Key, Vec<i64>> = BTreeMap::new();
-    if let Some(located) = locate(door, "m").await? {
+    if let Some(located) = locate(&*door.metasrv, "m").await? {
         rows(door, &located, |_, series, ts, value| {
             found.entry((series.to_owned(), ts)).or_default().push(value);
         })
@@ -88,7 +107,7 @@ pub(crate) async fn keys(door: &Door) -> Result<BTreeMap<Key, Vec<i64>>> {
 /// All rows of the append table.
 pub(crate) async fn appends(door: &Door) -> Result<Appends> {
     let mut found = Appends::new();
-    if let Some(located) = locate(door, "a").await? {
+    if let Some(located) = locate(&*door.metasrv, "a").await? {
         rows(door, &located, |region, _, _, value| {
             found.entry(value).or_insert((region, 0)).1 += 1;
         })
@@ -101,7 +120,7 @@ pub(crate) async fn appends(door: &Door) -> Result<Appends> {
 pub(crate) async fn regions(door: &Door) -> Result<Vec<RegionId>> {
     let mut regions = Vec::new();
     for name in ["m", "a"] {
-        let located = locate(door, name).await?;
+        let located = locate(&*door.metasrv, name).await?;
         regions.extend(located.iter().flat_map(|(_, routes)| routes.iter().map(|route| route.region)));
     }
     Ok(regions)

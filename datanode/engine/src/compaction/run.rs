@@ -12,6 +12,8 @@ use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{self, Stage, StageTimer};
 
 use super::pick::{Task, is_convex};
+use crate::fault::bug::{self, Bug};
+use crate::memtable::Memtable;
 use crate::merge::{Counted, Merger, Readers, Rules, Source, groups, is_long, series_of};
 use crate::sst::bucket;
 use crate::sst::meta::{FileMeta, FileName, Tombstone};
@@ -52,6 +54,9 @@ pub async fn run(ctx: &FileContext, view: &View, task: &Task) -> Result<Compacti
         files.push(view.open_files.open(ctx, meta).await?);
     }
     let mut output = CompactionOutput { remove: task.inputs.clone(), ..CompactionOutput::default() };
+    if bug::is(Bug::TombstoneDroppedEarly) {
+        output.tombstones_dropped = view.tombstones.to_vec();
+    }
     for (window, sources) in windows(&files, task.width) {
         let spec = FileSpec {
             table: view.table.clone(),
@@ -134,8 +139,13 @@ impl Window<'_> {
         ids: Vec<u32>,
         pieces: Vec<Piece>,
     ) -> Result<(Merger, Writer)> {
+        let newest =
+            self.view.memtables().last().map(Memtable::upto).filter(|_| bug::is(Bug::CompactionRaisesSequence));
         let work = move || {
-            let rows = merger.merge(&ids, &pieces)?;
+            let mut rows = merger.merge(&ids, &pieces)?;
+            if let Some(newest) = newest {
+                rows.seq = vec![newest.0; rows.ts.len()].into();
+            }
             // The merge counts itself.
             let timer = StageTimer::start(Stage::Compact);
             writer.write(&rows)?;

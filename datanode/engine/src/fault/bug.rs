@@ -17,10 +17,14 @@ pub enum Bug {
     TokenAckedWhilePending,
     /// Files are pruned by value statistics below the merge.
     ValuePruningBeforeMerge,
+    /// A session counts as sealed though no SEAL was put.
+    NoSeal,
     /// A lane counts as sealed without a second listing.
     NoSealRelist,
     /// Only the lane that is used gets a SEAL.
     SealUsedLanesOnly,
+    /// The SEALs of a dead session go with its data.
+    SealDeleted,
     /// A slot that is taken counts as written.
     TakenIsSuccess,
     /// A block is confirmed before its PUT.
@@ -31,27 +35,75 @@ pub enum Bug {
     TrimNewestObject,
     /// A slot whose outcome is unknown gets another body.
     SecondBody,
+    /// A claim names its own session only: nobody replays what earlier owners did not flush.
+    ClaimIgnoresSources,
+    /// Manifest versions are collected without a boundary.
+    NoBoundary,
+    /// Orphans are looked for among files of any epoch, those of a newer owner included.
+    OrphansOfAnyEpoch,
+    /// Files are deleted under their readers.
+    GcIgnoresPins,
+    /// A compaction drops deletes that files outside it still need.
+    TombstoneDroppedEarly,
+    /// A compaction gives its rows a newer sequence.
+    CompactionRaisesSequence,
+    /// The memtable is still read when its rows are in files.
+    MemtableReadTwice,
+    /// The next owner knows no token of the owners before it.
+    TokenWindowLost,
+    /// Reads are answered without a permit.
+    ReadWithoutPermit,
+    /// The lease counts from the reply of a beat, not from its send.
+    LeaseFromReply,
+    /// A lease that had lapsed is renewed without a look at the own log.
+    NoLookAfterLapse,
+    /// Transactions of metasrv do not compare the leader. It stands in the simulation's store: the seam is enough.
+    NoLeaderGuard,
+}
+
+impl Bug {
+    /// All of them, with the names that `VARVE_BUG` takes.
+    pub const ALL: [(Self, &'static str); 26] = [
+        (Self::AckBeforeFdatasync, "ack-before-fdatasync"),
+        (Self::ReplayOffByOne, "replay-off-by-one"),
+        (Self::NoSyncOnOpen, "no-sync-on-open"),
+        (Self::TokenAckedWhilePending, "token-acked-while-pending"),
+        (Self::ValuePruningBeforeMerge, "value-pruning-before-merge"),
+        (Self::NoSeal, "no-seal"),
+        (Self::NoSealRelist, "no-seal-relist"),
+        (Self::SealUsedLanesOnly, "seal-used-lanes-only"),
+        (Self::SealDeleted, "seal-deleted"),
+        (Self::TakenIsSuccess, "taken-is-success"),
+        (Self::AckBeforePut, "ack-before-put"),
+        (Self::TrimOnAck, "trim-on-ack"),
+        (Self::TrimNewestObject, "trim-newest-object"),
+        (Self::SecondBody, "second-body"),
+        (Self::ClaimIgnoresSources, "claim-ignores-sources"),
+        (Self::NoBoundary, "no-boundary"),
+        (Self::OrphansOfAnyEpoch, "orphans-of-any-epoch"),
+        (Self::GcIgnoresPins, "gc-ignores-pins"),
+        (Self::TombstoneDroppedEarly, "tombstone-dropped-early"),
+        (Self::CompactionRaisesSequence, "compaction-raises-sequence"),
+        (Self::MemtableReadTwice, "memtable-read-twice"),
+        (Self::TokenWindowLost, "token-window-lost"),
+        (Self::ReadWithoutPermit, "read-without-permit"),
+        (Self::LeaseFromReply, "lease-from-reply"),
+        (Self::NoLookAfterLapse, "no-look-after-lapse"),
+        (Self::NoLeaderGuard, "no-leader-guard"),
+    ];
+
+    /// The name that `VARVE_BUG` takes.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(bug, _)| *bug == self).map_or("unnamed", |(_, name)| name)
+    }
 }
 
 impl std::str::FromStr for Bug {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "ack-before-fdatasync" => Ok(Self::AckBeforeFdatasync),
-            "replay-off-by-one" => Ok(Self::ReplayOffByOne),
-            "no-sync-on-open" => Ok(Self::NoSyncOnOpen),
-            "token-acked-while-pending" => Ok(Self::TokenAckedWhilePending),
-            "value-pruning-before-merge" => Ok(Self::ValuePruningBeforeMerge),
-            "no-seal-relist" => Ok(Self::NoSealRelist),
-            "seal-used-lanes-only" => Ok(Self::SealUsedLanesOnly),
-            "taken-is-success" => Ok(Self::TakenIsSuccess),
-            "ack-before-put" => Ok(Self::AckBeforePut),
-            "trim-on-ack" => Ok(Self::TrimOnAck),
-            "trim-newest-object" => Ok(Self::TrimNewestObject),
-            "second-body" => Ok(Self::SecondBody),
-            _ => Err(Error::invalid(format!("unknown planted bug '{name}'"))),
-        }
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        found.map(|(bug, _)| *bug).ok_or_else(|| Error::invalid(format!("unknown planted bug '{name}'")))
     }
 }
 

@@ -9,10 +9,11 @@ use varve_model::id::{NodeEpoch, RegionId, Sequence};
 use varve_model::{Result, ResultExt};
 
 use super::FileContext;
+use crate::fault::bug::{self, Bug};
 use crate::manifest;
 use crate::store::delete::delete_paths;
 use crate::store::path;
-use crate::wal::object::dead;
+use crate::wal::object::{dead, seal};
 
 /// What a deletion did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,13 @@ pub(crate) async fn delete_dead_session(
         let gone = (free.len() - failed.len()) as u64;
         deleted.objects += gone;
         deleted.left -= gone;
+    }
+    if bug::is(Bug::SealDeleted) && deleted.left == 0 {
+        for lane in 0..dead.lanes.len() as u8 {
+            let listed = seal::list(&*ctx.store, &ctx.clock, session, lane).await.context(doing)?;
+            let seals = listed.into_iter().map(|(_, meta)| meta.location).collect::<Vec<_>>();
+            delete_paths(&*ctx.store, &ctx.clock, &seals).await;
+        }
     }
     Ok(deleted)
 }

@@ -14,6 +14,7 @@ use varve_model::{Error, Result, ResultExt};
 
 use super::{Maintenance, Shared};
 use crate::compaction::{self, CompactionOutput, Force, Now, Task};
+use crate::fault::bug::{self, Bug};
 use crate::flush::run::{self, FlushOutput};
 use crate::gc;
 use crate::manifest::{Create, Edit, ManifestState};
@@ -242,7 +243,7 @@ pub(super) async fn drop_data(shared: &Shared) -> Result<()> {
 pub(crate) async fn collect(shared: &Shared) -> Result<()> {
     let due = {
         let mut garbage = shared.garbage.lock();
-        garbage.due(shared.ctx.clock.boot(), |name| shared.version.in_use(name))
+        garbage.due(shared.ctx.clock.boot(), |name| shared.version.in_use(name) && !bug::is(Bug::GcIgnoresPins))
     };
     for name in due {
         failpoint!("compaction.delete.before");

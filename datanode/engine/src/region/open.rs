@@ -14,6 +14,7 @@ use varve_model::{Error, ErrorKind, Result, ResultExt};
 use super::options::EngineOptions;
 use super::tokens::TokenWindow;
 use super::{Maintenance, Region, Shared, Unflushed, maintain};
+use crate::fault::bug::{self, Bug};
 use crate::format::block::Block;
 use crate::gc::Garbage;
 use crate::index::SeriesIndex;
@@ -60,7 +61,9 @@ pub(crate) async fn open(ctx: FileContext, opening: Opening, table: Arc<TableInf
     );
     let now = ctx.clock.boot();
     let mut tokens = TokenWindow::default();
-    tokens.restore(&state.tokens, state.flushed_to, now);
+    if !bug::is(Bug::TokenWindowLost) {
+        tokens.restore(&state.tokens, state.flushed_to, now);
+    }
     let shared = Arc::new(Shared {
         version,
         index,
@@ -95,7 +98,7 @@ async fn replay(shared: &Shared) -> Result<()> {
     shared.wal.trim(shared.region(), flushed_to).await?;
     let sources = shared.maintenance.lock().await.manifest.state().sources.clone();
     let mut blocks = shared.wal.replay(shared.region(), flushed_to, &sources);
-    if crate::fault::bug::is(crate::fault::bug::Bug::ReplayOffByOne)
+    if bug::is(Bug::ReplayOffByOne)
         && let Some(Ok(skipped)) = blocks.next().await
     {
         shared.sequence.store(skipped.last_seq().0, Ordering::Release);
@@ -133,7 +136,9 @@ async fn restore(shared: &Shared, block: Block) -> Result<()> {
     shared.version.apply(Arc::new(block))?;
     shared.sequence.store(last.0, Ordering::Release);
     let (now, wall_s) = (shared.ctx.clock.boot(), shared.ctx.clock.wall_nanos() / 1_000_000_000);
-    shared.tokens.lock().confirm(&tokens, last, now, wall_s);
+    if !bug::is(Bug::TokenWindowLost) {
+        shared.tokens.lock().confirm(&tokens, last, now, wall_s);
+    }
     shared.unflushed.lock().push_back(Unflushed { last, at: now, _charge: charge });
     Ok(())
 }

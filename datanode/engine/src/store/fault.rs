@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use varve_service::clock::SharedClock;
@@ -29,7 +29,7 @@ pub struct FaultRates {
     pub error_before: u32,
     /// The operation works and its reply is lost.
     pub error_after: u32,
-    /// The write fails now and happens later.
+    /// The write or deletion fails now and happens later.
     pub late_effect: u32,
     /// The write is told that the object exists, though nothing was written (a store's 409).
     pub conflict: u32,
@@ -127,10 +127,22 @@ impl FaultStore {
         fate
     }
 
-    fn put_later(&self, location: &Path, payload: PutPayload, options: PutOptions) {
-        let (store, clock, location) = (Arc::clone(&self.inner), Arc::clone(&self.clock), location.clone());
+    fn delay(&self) -> Duration {
         let micros = (self.state.lock().rates.late_max.as_micros() as u64).max(1);
-        let delay = Duration::from_micros(self.clock.random() as u64 % micros);
+        Duration::from_micros(self.clock.random() as u64 % micros)
+    }
+
+    fn delete_later(&self, location: Path) {
+        let (store, clock, delay) = (Arc::clone(&self.inner), Arc::clone(&self.clock), self.delay());
+        self.tasks.spawn("late delete", async move {
+            clock.sleep(delay).await;
+            let _ = store.delete(&location).await;
+        });
+    }
+
+    fn put_later(&self, location: &Path, payload: PutPayload, options: PutOptions) {
+        let (store, clock, delay) = (Arc::clone(&self.inner), Arc::clone(&self.clock), self.delay());
+        let location = location.clone();
         self.tasks.spawn("late put", async move {
             clock.sleep(delay).await;
             let _ = store.put_opts(&location, payload, options).await;
@@ -205,8 +217,17 @@ impl ObjectStore for FaultStore {
         let gated = locations.then(move |location| {
             let store = store.clone();
             async move {
-                match store.fate(|counts| counts.delete += 1).await {
-                    Fate::Fine => location,
+                let fate = store.fate(|counts| counts.delete += 1).await;
+                match (fate, location) {
+                    (Fate::Fine, location) => location,
+                    (Fate::ErrorAfter, Ok(location)) => {
+                        store.inner.delete(&location).await?;
+                        Err(fault("lost reply"))
+                    }
+                    (Fate::Late, Ok(location)) => {
+                        store.delete_later(location);
+                        Err(fault("timeout; the effect comes later"))
+                    }
                     _ => Err(fault("delete error")),
                 }
             }
