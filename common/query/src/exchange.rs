@@ -27,6 +27,7 @@ use varve_model::id::NodeId;
 use crate::operator::BatchStream;
 
 mod channel;
+mod groups;
 mod place;
 mod shuffle;
 #[cfg(test)]

@@ -33,6 +33,7 @@ use varve_model::Result;
 use varve_model::id::RegionId;
 
 use super::Peer;
+use super::groups::are_few;
 use super::shuffle::{Setting, ShuffleExec};
 use crate::error::from_datafusion;
 use crate::fragment::{self, reads_subquery};
@@ -71,8 +72,11 @@ fn visit(plan: Arc<dyn ExecutionPlan>, owner: &Owner<'_>, setting: &Arc<Setting>
     replace_children_if_necessary(plan, children).map_err(from_datafusion)
 }
 
-/// The subtree as stages, and the nodes that run each of them; `None` when it cannot or need not be.
-fn stage(plan: &Arc<dyn ExecutionPlan>, owner: &Owner<'_>) -> Result<Option<(Arc<dyn ExecutionPlan>, Vec<Peer>)>> {
+/// A subtree as stages, and the nodes that run each of them.
+type Staged = (Arc<dyn ExecutionPlan>, Vec<Peer>);
+
+/// The subtree as stages; `None` when it cannot or need not be.
+fn stage(plan: &Arc<dyn ExecutionPlan>, owner: &Owner<'_>) -> Result<Option<Staged>> {
     // Below a collecting point it makes no difference who gets which rows.
     if let Some(spread) = plan.downcast_ref::<RepartitionExec>()
         && matches!(spread.partitioning(), Partitioning::RoundRobinBatch(_))
@@ -80,7 +84,7 @@ fn stage(plan: &Arc<dyn ExecutionPlan>, owner: &Owner<'_>) -> Result<Option<(Arc
         return stage(spread.input(), owner);
     }
     let mut seen = Seen::default();
-    if layout(plan, &mut seen).is_none() || seen.exchanges == 0 {
+    if layout(plan, &mut seen).is_none() || seen.exchanges == 0 || !seen.is_worth_it {
         return Ok(None);
     }
     let mut peers = Vec::new();
@@ -119,6 +123,8 @@ enum Layout {
 struct Seen {
     regions: Vec<RegionId>,
     exchanges: usize,
+    /// Whether the rows that are exchanged may be as many as those that are read.
+    is_worth_it: bool,
 }
 
 /// The layout of a subtree that may run as stages; `None` when it may not.
@@ -149,11 +155,15 @@ fn layout(plan: &Arc<dyn ExecutionPlan>, seen: &mut Seen) -> Option<Layout> {
     if let Some(exec) = plan.downcast_ref::<AggregateExec>() {
         return match exec.mode() {
             AggregateMode::Partial => Some(inputs[0]),
-            AggregateMode::FinalPartitioned | AggregateMode::SinglePartitioned if hashed => Some(Layout::Hashed),
+            AggregateMode::FinalPartitioned | AggregateMode::SinglePartitioned if hashed => {
+                seen.is_worth_it |= !are_few(exec);
+                Some(Layout::Hashed)
+            }
             _ => None,
         };
     }
     if needs_rows_together(plan.as_ref()) {
+        seen.is_worth_it = true;
         return hashed.then_some(Layout::Hashed);
     }
     if plan.is::<UnionExec>() {

@@ -293,6 +293,8 @@ async fn queries_of_several_stages_answer_what_one_place_answers() {
         JOIN,
         "SELECT DISTINCT n, host FROM a",
         "SELECT ts, count(*) FROM a GROUP BY ts ORDER BY ts DESC LIMIT 7",
+        "SELECT host, w, count(*) FROM (SELECT host, ts w FROM a WHERE n > 3) GROUP BY host, w",
+        "SELECT date_bin(INTERVAL '1 minute', ts) w, v, count(*) FROM a GROUP BY w, v",
         "SELECT host, n, row_number() OVER (PARTITION BY host ORDER BY ts, n) r FROM a",
         "SELECT count(*) FROM a x JOIN b y ON x.v = y.v",
         "SELECT x.host, x.v FROM a x LEFT JOIN b y ON x.ts = y.ts WHERE y.ts IS NULL",
@@ -336,6 +338,9 @@ async fn what_needs_no_exchange_or_may_not_be_spread_stays_as_it_is() {
         // Each row of the left side must know of all rows of the right side.
         "SELECT v FROM a WHERE n NOT IN (SELECT n FROM b)",
         "SELECT x.v FROM a x JOIN b y ON x.v < y.v",
+        // Few groups by their nature: their partial states meet at the frontend.
+        "SELECT host, date_bin(INTERVAL '1 minute', ts) w, avg(v) FROM a WHERE n > 3 GROUP BY host, w ORDER BY host, w",
+        "SELECT count(*) FROM (SELECT host, date_trunc('hour', ts) w FROM a GROUP BY host, w) GROUP BY w",
         // The subquery's value is only known where the whole plan runs.
         "SELECT host, count(*) FROM a WHERE v > (SELECT avg(v) FROM b) GROUP BY host",
         // Rows that no region has would be read by every node.
