@@ -39,6 +39,10 @@ use crate::error::from_datafusion;
 use crate::fragment::{self, reads_subquery};
 use crate::operator::{RegionScanExec, ScanRegion};
 
+/// Partitions of an exchange on all nodes together: each sender has a call per partition, and more of them
+/// than cores of a usual cluster only cost.
+const PARTITIONS_MAX: usize = 64;
+
 /// The node that owns a region. Errors: `StaleRoute` when unknown.
 pub type Owner<'a> = dyn Fn(RegionId) -> Result<Peer> + 'a;
 
@@ -214,9 +218,11 @@ fn boundary<'a>(
         return Ok(Transformed::yes(Arc::new(spread)));
     }
     if let Some(exec) = node.downcast_ref::<RepartitionExec>()
-        && matches!(exec.partitioning(), Partitioning::Hash(..))
+        && let Partitioning::Hash(keys, count) = exec.partitioning()
     {
-        let exchange = NetworkShuffleExec::try_new(Arc::clone(&node), peers.len())?;
+        let each = (*count).min(PARTITIONS_MAX / peers.len()).max(1);
+        let spread = RepartitionExec::try_new(Arc::clone(exec.input()), Partitioning::Hash(keys.clone(), each))?;
+        let exchange = NetworkShuffleExec::try_new(Arc::new(spread), peers.len())?;
         return Ok(Transformed::yes(Arc::new(exchange)));
     }
     Ok(Transformed::no(node))

@@ -297,6 +297,7 @@ async fn queries_of_several_stages_answer_what_one_place_answers() {
         "SELECT date_bin(INTERVAL '1 minute', ts) w, v, count(*) FROM a GROUP BY w, v",
         "SELECT host, n, row_number() OVER (PARTITION BY host ORDER BY ts, n) r FROM a",
         "SELECT count(*) FROM a x JOIN b y ON x.v = y.v",
+        "SELECT count(*) FROM (SELECT x.v FROM a x JOIN b y ON x.v = y.v LIMIT 10)",
         "SELECT x.host, x.v FROM a x LEFT JOIN b y ON x.ts = y.ts WHERE y.ts IS NULL",
         "SELECT x.v, y.v FROM a x FULL JOIN b y ON x.ts = y.ts",
         "SELECT v FROM a x WHERE EXISTS (SELECT 1 FROM b y WHERE y.v = x.v AND y.n < 9)",
@@ -400,7 +401,7 @@ async fn a_node_lost_in_the_middle_is_an_error_and_never_a_part_of_the_rows() {
     let frontend = Frontend::new();
     let expected = frontend.lines(frontend.plan(JOIN).await).await.unwrap();
     let mut lost = 0;
-    for after in 0..40 {
+    for after in (0..40).step_by(4) {
         let net = Arc::new(Net { dies_after: Some((NodeId(2), after)), ..Net::new(on) });
         let plan = frontend.shuffled(JOIN, &net).await;
         match frontend.lines(plan).await {
@@ -411,7 +412,7 @@ async fn a_node_lost_in_the_middle_is_an_error_and_never_a_part_of_the_rows() {
             }
         }
     }
-    assert!(lost > 5, "{lost} of 40 queries met the loss");
+    assert!(lost > 2, "{lost} of 10 queries met the loss");
 }
 
 #[tokio::test]
@@ -442,6 +443,26 @@ async fn a_plan_may_run_twice_at_once() {
     let plan = frontend.shuffled(JOIN, &net).await;
     let (one, other) = tokio::join!(frontend.lines(Arc::clone(&plan)), frontend.lines(plan));
     assert_eq!(one.unwrap(), other.unwrap());
+}
+
+#[tokio::test]
+async fn a_hostile_partitioning_is_refused() {
+    let net = Arc::new(Net::new(on));
+    let (worker, rows) = &net.nodes[0];
+    let key = datafusion_distributed::TaskKey { query_id: uuid::Uuid::from_u128(7), stage_id: 1, task_number: 0 };
+    let hash = |partition_count| {
+        use datafusion_proto::protobuf::{Partitioning, PhysicalHashRepartition, partitioning::PartitionMethod};
+        let hash = PhysicalHashRepartition { hash_expr: Vec::new(), partition_count };
+        prost::Message::encode_to_vec(&Partitioning { partition_method: Some(PartitionMethod::Hash(hash)) })
+    };
+    for body in [hash(0), hash(u64::MAX), b"\x08\x07".to_vec(), vec![0xff; 9]] {
+        let read = ticket::Read { task: ticket::Task::new(key), partition: 0, spreads: true };
+        let bytes = ticket::Ticket::Read(read, body.into()).encode().unwrap();
+        let exchange = Arc::new(Wire { net: Arc::clone(&net), is_frontend: false });
+        let host = Host { reader: Arc::clone(rows) as Arc<dyn RegionReader>, exchange };
+        let error = worker.serve(&bytes, host).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ const MAGIC: &[u8; 4] = b"VXCH";
 const PLACE: u8 = 1;
 const READ: u8 = 2;
 /// Tasks of a stage and partitions of a task: more nodes or cores than any cluster of ours has.
-const COUNT_MAX: usize = 1 << 16;
+pub(super) const COUNT_MAX: usize = 1 << 16;
 
 /// A task of a stage of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,14 +18,17 @@ use datafusion_distributed::{
     DistributedExt, ExecuteTaskRequest, MaybeEncoded, ProducerHead, SetPlanRequest, WorkerQueryContext,
     WorkerSessionBuilder,
 };
+use datafusion_proto::protobuf;
+use datafusion_proto::protobuf::partitioning::PartitionMethod;
 use futures::channel::oneshot;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use prost::Message;
 use varve_model::{Error, Result};
 
 use super::Exchange;
 use super::channel::{Link, Lost, Resolver, url};
-use super::ticket::{Place, Read, Ticket};
+use super::ticket::{COUNT_MAX, Place, Read, Ticket};
 use crate::context::Sessions;
 use crate::error::from_datafusion;
 use crate::fragment::Codec;
@@ -121,6 +124,7 @@ impl Worker {
 
     async fn read(&self, read: Read, partitioning: Bytes) -> Result<(SchemaRef, BatchStream)> {
         let producer_head = if read.spreads {
+            check(&partitioning)?;
             ProducerHead::RepartitionExec { partitioning: MaybeEncoded::Encoded(partitioning.to_vec()) }
         } else {
             ProducerHead::None
@@ -135,6 +139,16 @@ impl Worker {
         let rows = streams.pop().ok_or_else(|| Error::internal("a task answered no partition"))?;
         let schema = rows.schema();
         Ok((schema, rows.map(|batch| batch.map_err(from_datafusion)).boxed()))
+    }
+}
+
+/// Refuses a partitioning that would make more channels than any cluster needs.
+fn check(partitioning: &Bytes) -> Result<()> {
+    let read = protobuf::Partitioning::decode(partitioning.clone());
+    let read = read.map_err(|error| Error::invalid("exchange: a partitioning cannot be read").with_source(error))?;
+    match read.partition_method {
+        Some(PartitionMethod::Hash(hash)) if (1..=COUNT_MAX as u64).contains(&hash.partition_count) => Ok(()),
+        _ => Err(Error::invalid("exchange: a stage spreads its rows by hash, into a bounded number of partitions")),
     }
 }
 
