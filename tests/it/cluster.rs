@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -177,11 +177,11 @@ async fn a_dead_datanodes_regions_are_served_by_others_and_shown_where_they_are(
     eventually(&door, "SELECT count(*) FROM m", "[[600]]").await;
 }
 
-/// The command line of one more datanode.
-fn datanode(node_id: u64, s3: SocketAddr, metasrv: &str, folder: &Path) -> Command {
+/// The command line of one more datanode. `more`: further settings of `[datanode]`.
+fn datanode(node_id: u64, s3: SocketAddr, metasrv: &str, folder: &Path, more: &str) -> Command {
     let file = folder.join("varve.toml");
     let text = format!(
-        "[datanode]\nnode_id = {node_id}\nhttp_addr = \"127.0.0.1:0\"\ngrpc_addr = \"127.0.0.1:0\"\nmetasrv_addrs = [\"{metasrv}\"]\n\
+        "[datanode]\nnode_id = {node_id}\nhttp_addr = \"127.0.0.1:0\"\ngrpc_addr = \"127.0.0.1:0\"\nmetasrv_addrs = [\"{metasrv}\"]\n{more}\n\
          [datanode.s3]\nendpoint = \"http://{s3}\"\nbucket = \"varve\"\nregion = \"us-east-1\"\n"
     );
     std::fs::write(&file, text).expect("written");
@@ -191,9 +191,38 @@ fn datanode(node_id: u64, s3: SocketAddr, metasrv: &str, folder: &Path) -> Comma
     command
 }
 
+/// A process whose words are listened to; killed on drop.
+struct Speaker(Child);
+
+impl Speaker {
+    fn start(mut command: Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs"))
+    }
+
+    /// Whether it says this before it ends.
+    fn says(&mut self, text: &'static str) -> impl Future<Output = bool> + use<> {
+        let said = std::io::BufReader::new(self.0.stderr.take().expect("piped"));
+        blocking(move || {
+            let mut lines = std::io::BufRead::lines(said).map_while(Result::ok);
+            lines.any(|line| line.contains(text))
+        })
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs a datanode until it ends by itself; what it said.
 async fn refused(s3: SocketAddr, metasrv: &str, folder: &Path) -> String {
-    let mut command = datanode(7, s3, metasrv, folder);
+    let mut command = datanode(7, s3, metasrv, folder, "");
     let output = blocking(move || command.output());
     let output = tokio::time::timeout(Duration::from_mins(1), output).await.expect("it ends").expect("it runs");
     assert!(!output.status.success());
@@ -227,19 +256,33 @@ async fn a_second_process_with_the_same_node_id_waits_and_the_first_goes_on() {
     assert_eq!(door.write("/write?db=public", lines(0, 100)).await.0, 204);
     let metasrv = running.nodes(Role::Metasrv)[0].grpc.expect("it serves").to_string();
     let folder = tempfile::tempdir().expect("a folder");
-    let mut second = datanode(0, running.s3.addr, &metasrv, folder.path());
-    let mut second = second.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let said = std::io::BufReader::new(second.stderr.take().expect("piped"));
-    let waits = blocking(move || {
-        let mut lines = std::io::BufRead::lines(said).map_while(Result::ok);
-        lines.any(|line| line.contains("is another process running with this node id"))
-    });
-    let waits = tokio::time::timeout(Duration::from_mins(1), waits).await;
-    second.kill().expect("it was alive");
-    second.wait().expect("it ends");
-    assert!(waits.expect("it says why it waits"));
+    let mut second = Speaker::start(datanode(0, running.s3.addr, &metasrv, folder.path(), ""));
+    let waits = second.says("is another process running with this node id");
+    assert!(tokio::time::timeout(Duration::from_mins(1), waits).await.expect("it says why it waits"));
+    drop(second);
     assert_eq!(door.write("/write?db=public", lines(100, 200)).await.0, 204);
     never_partial(&door, "SELECT count(*) FROM m", "[[200]]").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_datanodes_with_one_data_directory_one_waits_for_the_other() {
+    let Some(running) = Running::start(size(1, 1, 1)).await else { return };
+    let metasrv = running.nodes(Role::Metasrv)[0].grpc.expect("it serves").to_string();
+    let data = tempfile::tempdir().expect("a folder");
+    let more = format!("log = \"local\"\ndata_dir = \"{}\"", data.path().display());
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let start = |number: usize| {
+        let command = datanode(8 + number as u64, running.s3.addr, &metasrv, folders[number].path(), &more);
+        Speaker::start(command)
+    };
+    let (mut one, mut other) = (start(0), start(1));
+    let text = "is in use by another process";
+    let (mut first, mut second) = (std::pin::pin!(one.says(text)), std::pin::pin!(other.says(text)));
+    let waits = async {
+        tokio::select! { said = &mut first => said, said = &mut second => said }
+    };
+    assert!(tokio::time::timeout(Duration::from_mins(1), waits).await.expect("one says why it waits"));
+    assert!(one.is_alive() && other.is_alive());
 }
 
 #[tokio::test(flavor = "multi_thread")]
