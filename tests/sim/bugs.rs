@@ -24,20 +24,23 @@ pub(crate) enum Finder {
 use Finder::{Cluster, Elsewhere, Scenario, Standalone};
 
 /// All scenarios: without a bug nothing is violated in them.
-pub(crate) const SCENARIOS: [(&str, Profile); 4] = [OVERTAKEN_SEALER, LONG_OUTAGE, REVIVED_SESSION, OVERTAKEN_SWEEP];
+pub(crate) const SCENARIOS: [(&str, Profile); 6] =
+    [OVERTAKEN_SEALER, LONG_OUTAGE, REVIVED_SESSION, OVERTAKEN_SWEEP, IDLE_ZOMBIE, LATE_ANSWER];
 const OVERTAKEN_SEALER: (&str, Profile) = ("overtaken sealer", scenario::overtaken_sealer);
 const LONG_OUTAGE: (&str, Profile) = ("long outage", scenario::long_outage);
 const REVIVED_SESSION: (&str, Profile) = ("revived session", scenario::revived_session);
 const OVERTAKEN_SWEEP: (&str, Profile) = ("overtaken sweep", scenario::overtaken_sweep);
+const IDLE_ZOMBIE: (&str, Profile) = ("idle zombie", scenario::idle_zombie);
+const LATE_ANSWER: (&str, Profile) = ("late answer", scenario::late_answer);
 
 /// Every planted bug with what finds it; some are found twice.
 pub(crate) const FINDERS: [(Bug, Finder); 28] = [
     (Bug::AckBeforeFdatasync, Standalone(0)),
     (Bug::ReplayOffByOne, Standalone(0)),
     (Bug::NoSyncOnOpen, Standalone(0)),
-    (Bug::TokenAckedWhilePending, Standalone(0)),
+    (Bug::TokenAckedWhilePending, Standalone(33)),
     (Bug::ReplayOffByOne, Cluster(0)),
-    (Bug::TokenAckedWhilePending, Cluster(0)),
+    (Bug::TokenAckedWhilePending, Cluster(1)),
     (Bug::ValuePruningBeforeMerge, Elsewhere("engine: life of a region")),
     (Bug::NoSeal, Cluster(0)),
     (Bug::NoSealRelist, Scenario(OVERTAKEN_SEALER.0, OVERTAKEN_SEALER.1)),
@@ -46,7 +49,7 @@ pub(crate) const FINDERS: [(Bug, Finder); 28] = [
     (Bug::TakenIsSuccess, Cluster(0)),
     (Bug::AckBeforePut, Cluster(0)),
     (Bug::TrimOnAck, Cluster(0)),
-    (Bug::TrimNewestObject, Cluster(0)),
+    (Bug::TrimNewestObject, Scenario(IDLE_ZOMBIE.0, IDLE_ZOMBIE.1)),
     (Bug::SecondBody, Scenario(LONG_OUTAGE.0, LONG_OUTAGE.1)),
     (Bug::ClaimIgnoresSources, Cluster(0)),
     (Bug::NoBoundary, Cluster(0)),
@@ -56,10 +59,10 @@ pub(crate) const FINDERS: [(Bug, Finder); 28] = [
     (Bug::CompactionRaisesSequence, Cluster(0)),
     (Bug::MemtableReadTwice, Cluster(0)),
     (Bug::TokenWindowLost, Cluster(0)),
-    (Bug::ReadWithoutPermit, Cluster(0)),
-    (Bug::LeaseFromReply, Cluster(0)),
+    (Bug::ReadWithoutPermit, Scenario(LATE_ANSWER.0, LATE_ANSWER.1)),
+    (Bug::LeaseFromReply, Scenario(LATE_ANSWER.0, LATE_ANSWER.1)),
     (Bug::NoLookAfterLapse, Scenario(REVIVED_SESSION.0, REVIVED_SESSION.1)),
-    (Bug::NoLeaderGuard, Cluster(0)),
+    (Bug::NoLeaderGuard, Cluster(10)),
 ];
 
 /// Whether known seeds come first or all are tried from 0 on, which tells how many are needed.

@@ -75,7 +75,7 @@ impl Shape {
         frontends: 1,
         lease_ms: 3000,
         leader_lease_ms: 2000,
-        sizes: Sizes { flush_bytes: 200, segment_bytes: 16_384, checkpoint_every: 4, sync_latency_ms: 1 },
+        sizes: Sizes { flush_bytes: 1, segment_bytes: 16_384, checkpoint_every: 4, sync_latency_ms: 1 },
         linger: Duration::from_millis(1),
         cut_bytes: 1024,
         lanes: 1,

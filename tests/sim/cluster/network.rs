@@ -20,6 +20,8 @@ use varve_service::task::TaskSet;
 
 /// After so long without a sign of life a connection is given up.
 const KEEPALIVE: Duration = Duration::from_secs(4);
+/// How often a message that is held looks whether it may go on.
+const STALL: Duration = Duration::from_millis(5);
 /// Messages of a stream on their way.
 const IN_FLIGHT_MAX: usize = 4;
 
@@ -58,6 +60,10 @@ struct State {
     weather: Weather,
     /// Nothing goes from the first to the second.
     cuts: BTreeSet<(Peer, Peer)>,
+    /// The next message from the first to the second goes through, and those behind it wait.
+    last: BTreeSet<(Peer, Peer)>,
+    /// What goes from the first to the second waits.
+    stalled: BTreeSet<(Peer, Peer)>,
     paused: BTreeSet<Peer>,
 }
 
@@ -123,7 +129,29 @@ impl Network {
     }
 
     pub(crate) fn mend(&self) {
-        self.state.lock().cuts.clear();
+        let mut state = self.state.lock();
+        state.cuts.clear();
+        state.stalled.clear();
+    }
+
+    /// One more message goes from one to the other; what follows waits.
+    pub(crate) fn stall_after_next(&self, from: Peer, to: Peer) {
+        self.state.lock().last.insert((from, to));
+    }
+
+    /// What goes from one to the other waits.
+    pub(crate) fn stall(&self, from: Peer, to: Peer) {
+        self.state.lock().stalled.insert((from, to));
+    }
+
+    /// Whether what goes from one to the other waits. Nobody notices, as long as nobody waits for an answer.
+    pub(crate) fn is_stalled(&self, from: Peer, to: Peer) -> bool {
+        self.state.lock().stalled.contains(&(from, to))
+    }
+
+    /// What waited goes on.
+    pub(crate) fn go_on(&self, from: Peer, to: Peer) {
+        self.state.lock().stalled.remove(&(from, to));
     }
 
     pub(crate) fn set_paused(&self, peer: Peer, paused: bool) {
@@ -162,7 +190,15 @@ impl Network {
     /// One message; false when it never arrives.
     async fn arrives(&self, from: Peer, to: Peer, lost: u64) -> bool {
         self.delay().await;
-        !self.is_cut(from, to) && !self.draws(lost)
+        while self.is_stalled(from, to) && !self.is_cut(from, to) {
+            self.clock.sleep(STALL).await;
+        }
+        let arrives = !self.is_cut(from, to) && !self.draws(lost);
+        let mut state = self.state.lock();
+        if state.last.remove(&(from, to)) {
+            state.stalled.insert((from, to));
+        }
+        arrives
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use varve_model::region::Route;
+use varve_model::table::TableInfo;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::metasrv::MetasrvApi;
@@ -54,7 +55,14 @@ impl Reader {
         }
     }
 
-    async fn read(&self, table: &varve_model::table::TableInfo, route: &Route, pace: Duration) -> Result<()> {
+    /// Reads a region by a route, however old.
+    pub(crate) async fn read_by(&self, route: &Route, pace: Duration) -> Result<()> {
+        let located = locate(&*self.metasrv, "a").await?;
+        let (table, _) = located.ok_or_else(|| Error::not_found("the append table is gone"))?;
+        self.read(&table, route, pace).await
+    }
+
+    async fn read(&self, table: &TableInfo, route: &Route, pace: Duration) -> Result<()> {
         let expected = self.history.lock().expected(route.region.number());
         let datanode = self.around.datanode(Peer::Reader(self.number), route.node.0, pace)?;
         let read = appended(&*datanode, (table, route), &Call::system("reader", PATIENCE)).await;

@@ -149,7 +149,7 @@ impl Run {
         self.around.ledger.check()
     }
 
-    fn reader(&self, number: u64, freshness: Freshness) -> Result<Reader, String> {
+    pub(super) fn reader(&self, number: u64, freshness: Freshness) -> Result<Reader, String> {
         let (around, history) = (Arc::clone(&self.around), Arc::clone(&self.history));
         let metasrv = around.members(Peer::Reader(number), &around.world.clock, &self.clients);
         let metasrv = metasrv.map_err(|error| format!("reader: {error}"))?;
