@@ -60,7 +60,9 @@ impl Cluster {
         let metasrv = Arc::new(FakeMetasrv::new(nodes));
         let nodes = (1..=nodes).map(|id| Arc::new(FakeNode::new(NodeId(id), Arc::clone(&metasrv))));
         let nodes = nodes.collect::<Vec<_>>();
-        nodes.iter().for_each(|node| node.meet(&nodes));
+        for node in &nodes {
+            node.meet(&nodes);
+        }
         let known = nodes.clone();
         let frontend = start(FrontendSetup {
             metasrv: Arc::clone(&metasrv) as _,
