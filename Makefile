@@ -53,6 +53,9 @@ sim: ## Simulation: SEEDS=40 seeds
 sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
 	$(CARGO) test --locked --workspace --test sim -- --nocapture replay
 
+bugs: ## Planted bugs, each until it is found: BUG=all SEEDS=200; the table of docs/reliability.md
+	VARVE_BUG=$(or $(BUG),all) $(CARGO) test --locked --workspace --test sim -- --nocapture --exact search
+
 # Optimised, without building the dependencies anew.
 models: ## The protocol models with their larger bounds, every mutation
 	VARVE_MODEL=full $(CARGO) test --locked --workspace --test model \
@@ -114,4 +117,4 @@ ci: fmt lint tidy test docs ## Exactly what CI runs
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size bench-cluster deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one bugs models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size bench-cluster deny typos docs ci clean
