@@ -15,3 +15,4 @@ pub(crate) use mysql::adapt as adapt_mysql;
 pub(crate) use pg_catalog::adapt;
 pub(crate) use provider::Catalogs;
 pub(crate) use system::system_tables;
+pub(crate) use table::RegionTable;

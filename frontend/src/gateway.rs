@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::Instrument;
 use varve_model::budget::Account;
-use varve_model::process::Cancel;
+use varve_model::id::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::{Error, Result};
 use varve_proto::datanode::RegionWrite;
@@ -91,6 +91,11 @@ impl Frontend {
     /// Whether [`ready`](Self::ready) would return at once.
     pub fn is_ready(&self) -> bool {
         self.feed.is_ready()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn conductor(&self) -> &Conductor {
+        &self.conductor
     }
 
     /// Errors: `Unavailable` before the catalog is known: "unknown database" would be a lie that nobody retries.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use varve_model::process::{Cancel, Process};
+use varve_model::id::process::{Cancel, Process};
 use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::{Answer, Inquiry, Question};
 use varve_protocol::process::Processes;

@@ -7,6 +7,7 @@ mod ddl;
 mod delete;
 mod insert;
 mod kill;
+mod plans;
 mod prepare;
 mod query;
 mod set;
@@ -35,6 +36,8 @@ use crate::ingest::Dispatch;
 use crate::language::sql::{Name, Statement, parse, parse_mysql};
 use crate::process::Peers;
 
+use plans::Plans;
+
 /// Conducts statements through the other rooms.
 #[derive(Debug)]
 pub(crate) struct Conductor {
@@ -45,6 +48,7 @@ pub(crate) struct Conductor {
     sessions: Sessions,
     dispatch: Dispatch,
     exchange: ExchangeMode,
+    plans: Plans,
 }
 
 /// One statement's surroundings.
@@ -66,7 +70,7 @@ impl Conductor {
         exchange: ExchangeMode,
     ) -> Self {
         let feed = Arc::clone(peers.feed());
-        Self { peers, feed, clients, clock, sessions, dispatch, exchange }
+        Self { peers, feed, clients, clock, sessions, dispatch, exchange, plans: Plans::new() }
     }
 
     /// Runs all statements of a text in order; the first failing one ends it.

@@ -142,7 +142,10 @@ impl Postgres {
         loop {
             if let (b'E', body) = self.message().await {
                 let fields = body.split(|byte| *byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
-                return fields.filter_map(|field| field.strip_prefix('C').map(str::to_owned)).next().expect("a state");
+                return fields
+                    .into_iter()
+                    .find_map(|field| field.strip_prefix('C').map(str::to_owned))
+                    .expect("a state");
             }
         }
     }

@@ -83,7 +83,7 @@ async fn stream(door: &Door, started: &tokio::sync::Notify) -> Option<u64> {
     let mut lines = 0;
     let mut body = reply.bytes_stream();
     while let Some(piece) = body.next().await {
-        lines += piece.ok()?.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += String::from_utf8_lossy(&piece.ok()?).matches('\n').count() as u64;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Some(lines)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub mod process;
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident($inner:ty) $fmt:literal;)*) => {$(
         $(#[$doc])*
@@ -38,7 +40,7 @@ ids! {
     SchemaVersion(u32) "{}";
     /// A frontend process among those that live; given by metasrv, used again when its holder is gone.
     FrontendId(u32) "{}";
-    /// A client's connection, or its request on a wire without connections; see [`crate::process`].
+    /// A client's connection, or its request on a wire without connections; see [`process`].
     ProcessId(u32) "{}";
 }
 

@@ -8,7 +8,6 @@ pub mod limits;
 pub mod matcher;
 pub mod name;
 pub mod partition;
-pub mod process;
 pub mod region;
 pub mod rows;
 pub mod scan;

@@ -53,5 +53,7 @@ pub const MYSQL_CONNECTIONS_MAX: usize = 1000;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wall time a client may ask for.
 pub const QUERY_TIMEOUT_MAX: Duration = Duration::from_mins(10);
+/// Bytes of plans that a frontend keeps for queries that come again: some thousand.
+pub const PLAN_CACHE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of an HTTP answer held back so that a late error can still become a status; longer answers stream.
 pub const ANSWER_HELD_BYTES_MAX: usize = 8 << 20;

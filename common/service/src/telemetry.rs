@@ -1,5 +1,6 @@
 //! Logs, spans and counters of a process.
 
+pub mod cache;
 pub mod logs;
 pub mod metrics;
 pub mod requests;

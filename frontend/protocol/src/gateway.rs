@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use arrow_schema::{DataType, SchemaRef};
 use async_trait::async_trait;
 use varve_model::Result;
-use varve_model::process::Cancel;
+use varve_model::id::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::schema::StoredType;
 use varve_model::value::Value;

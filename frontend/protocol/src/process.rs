@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use varve_model::id::process::{Cancel, CancelScope, Process};
 use varve_model::id::{FrontendId, ProcessId};
-use varve_model::process::{Cancel, CancelScope, Process};
 use varve_service::clock::SharedClock;
 use varve_service::telemetry::running::{Running, Work};
 

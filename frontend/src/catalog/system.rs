@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
+use varve_model::id::process::Process;
 use varve_model::name::SYSTEM_DATABASES;
-use varve_model::process::Process;
 use varve_proto::metasrv::RegionReport;
 use varve_query::error::into_datafusion;
 

@@ -27,6 +27,11 @@ impl RegionTable {
         let all = (0..table.scan.columns.len()).collect::<Vec<_>>();
         Self { schema: table.scan.schema(&all), table }
     }
+
+    /// What the view says of it.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
 }
 
 #[async_trait]

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use varve_model::ErrorKind;
+use varve_model::id::process::CancelScope;
 use varve_model::id::{FrontendId, ProcessId};
-use varve_model::process::CancelScope;
 use varve_proto::metasrv::Answers;
 use varve_protocol::gateway::Gateway;
 use varve_protocol::process::{Connection, Execution};

@@ -23,7 +23,7 @@ use crate::language::sql::Delete;
 
 impl Conductor {
     pub(super) async fn delete(&self, scope: &Scope, delete: Delete) -> Result<Output> {
-        let rows = with_routes(&self.feed, |view| self.delete_once(scope, &delete, view)).await?;
+        let rows = with_routes(&self.feed, |view| Box::pin(self.delete_once(scope, &delete, view))).await?;
         Ok(count("DELETE", rows))
     }
 

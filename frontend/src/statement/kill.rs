@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use futures::stream;
-use varve_model::process::Cancel;
+use varve_model::id::process::Cancel;
 use varve_model::{ErrorKind, Result};
 use varve_protocol::output::Output;
 

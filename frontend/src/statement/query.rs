@@ -23,6 +23,7 @@ use varve_protocol::session::Wire;
 use varve_query::error::from_datafusion;
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
+use super::plans::{Key, tables_of};
 use super::{Conductor, Scope};
 use crate::catalog::{adapt, adapt_mysql};
 use crate::cluster::{View, with_routes};
@@ -64,11 +65,7 @@ impl Conductor {
 
     pub(super) async fn plan(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Planned> {
         let mut state = self.state(scope, &view);
-        let logical = logical_plan(&mut state, query, scope, &view).await?;
-        let logical = bind(logical, scope)?;
-        let timer = StageTimer::start(Stage::Plan);
-        let logical = state.optimize(&logical).map_err(from_datafusion)?;
-        timer.finish(0, 0);
+        let logical = Box::pin(self.optimized(&mut state, scope, query, &view)).await?;
         let physical = state.query_planner().create_physical_plan(&logical, &state).await.map_err(from_datafusion)?;
         let clients = Arc::clone(&self.clients);
         let fleet = Arc::new(Fleet::new(view, clients, scope.deadline.clone(), &scope.session.time_zone));
@@ -79,6 +76,30 @@ impl Conductor {
         };
         let physical = distribute(physical, &fleet)?;
         Ok(Planned { logical, physical, state, fleet })
+    }
+
+    /// The optimized plan of a query: one that was made before, if it would be the same.
+    async fn optimized(
+        &self,
+        state: &mut SessionState,
+        scope: &Scope,
+        query: ast::Query,
+        view: &View,
+    ) -> Result<LogicalPlan> {
+        let key = Key::of(scope, &query);
+        if let Some(plan) = key.as_ref().and_then(|key| self.plans.get(key, view)) {
+            return Ok(plan);
+        }
+        let (logical, is_adapted) = adapted_plan(state, query, scope, view).await?;
+        let logical = bind(logical, scope)?;
+        let tables = if is_adapted { None } else { tables_of(&logical) };
+        let timer = StageTimer::start(Stage::Plan);
+        let optimized = state.optimize(&logical).map_err(from_datafusion)?;
+        timer.finish(0, 0);
+        if let (Some(key), Some(tables)) = (key, tables) {
+            self.plans.put(key, optimized.clone(), tables);
+        }
+        Ok(optimized)
     }
 
     pub(super) async fn explain(
@@ -135,16 +156,29 @@ fn plans(rows: &[(&str, String)]) -> Output {
 /// SQL to a logical plan.
 pub(super) async fn logical_plan(
     state: &mut SessionState,
-    mut query: ast::Query,
+    query: ast::Query,
     scope: &Scope,
     view: &View,
 ) -> Result<LogicalPlan> {
+    adapted_plan(state, query, scope, view).await.map(|(plan, _)| plan)
+}
+
+/// SQL to a logical plan, and whether the catalog or the session stand in it as constants.
+async fn adapted_plan(
+    state: &mut SessionState,
+    mut query: ast::Query,
+    scope: &Scope,
+    view: &View,
+) -> Result<(LogicalPlan, bool)> {
     if scope.session.wire == Wire::Mysql {
         adapt_mysql(&mut query, &scope.session)?;
     }
+    let before = query.clone();
     adapt(&mut query, &scope.session, view, state)?;
+    let is_adapted = query != before;
     let statement = PlannerStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
-    state.statement_to_plan(statement).await.map_err(from_datafusion)
+    let plan = state.statement_to_plan(statement).await.map_err(from_datafusion)?;
+    Ok((plan, is_adapted))
 }
 
 /// Puts values for `$1`, `$2`, .. and reads constants that are compared with timestamps.

@@ -1,6 +1,6 @@
 use varve_model::ErrorKind;
 use varve_model::id::ProcessId;
-use varve_model::process::{Cancel, CancelScope};
+use varve_model::id::process::{Cancel, CancelScope};
 use varve_service::clock::ManualClock;
 
 use super::*;
@@ -107,10 +107,10 @@ async fn frontends_that_do_not_answer_are_named_after_a_second() {
         relay.answer(prompt, question.id, Answer::Cancelled(false));
         question.id
     };
-    let start = relay.clock.boot();
+    let start = tokio::time::Instant::now();
     let (answers, id) = tokio::join!(relay.ask(asker, kill(), Duration::from_hours(1)), answering);
     assert_eq!(answers, Answers { answers: vec![Answer::Cancelled(false)], silent: vec![deaf] });
-    assert_eq!(relay.clock.boot() - start, WAIT_MAX);
+    assert_eq!(start.elapsed(), WAIT_MAX);
     // Too late: nobody waits.
     relay.answer(deaf, id, Answer::Cancelled(true));
     // Nobody asks himself.

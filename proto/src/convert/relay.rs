@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use varve_model::Result;
+use varve_model::id::process::{Cancel, CancelScope, Process};
 use varve_model::id::{FrontendId, ProcessId};
-use varve_model::process::{Cancel, CancelScope, Process};
 
 use super::{from_u128, missing, to_u128};
 use crate::metasrv::{Answer, Answers, Inquiry, Question, Watcher};

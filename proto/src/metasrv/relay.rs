@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use varve_model::id::FrontendId;
-use varve_model::process::{Cancel, Process};
+use varve_model::id::process::{Cancel, Process};
 
 /// A frontend that watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

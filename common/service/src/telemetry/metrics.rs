@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use super::cache::{self, Cache, Lookup};
 use super::requests::{self, Verb};
 use super::running::{self, Work};
 use super::stage::{self, Stage};
@@ -47,6 +48,12 @@ impl Metrics {
         let _ = writeln!(text, "# HELP {name} Requests that the datanode took.\n# TYPE {name} counter");
         for verb in Verb::ALL {
             let _ = writeln!(text, "{name}_total{{verb=\"{}\"}} {}", verb.name(), requests::total(verb));
+        }
+        let name = "varve_cache_lookups";
+        let _ = writeln!(text, "# HELP {name} Look-ups in a cache.\n# TYPE {name} counter");
+        for (cache, lookup) in Cache::ALL.into_iter().flat_map(|cache| Lookup::ALL.map(|lookup| (cache, lookup))) {
+            let (label, outcome, total) = (cache.name(), lookup.name(), cache::total(cache, lookup));
+            let _ = writeln!(text, "{name}_total{{cache=\"{label}\",outcome=\"{outcome}\"}} {total}");
         }
         let name = "varve_running";
         let _ = writeln!(text, "# HELP {name} What runs now.\n# TYPE {name} gauge");

@@ -13,7 +13,7 @@ use mysql_common::io::BufMutExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use varve_model::process::{Cancel, CancelScope};
+use varve_model::id::process::{Cancel, CancelScope};
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;

@@ -3,8 +3,8 @@
 use pgwire::messages::PgWireBackendMessage as Out;
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 use varve_model::id::ProcessId;
+use varve_model::id::process::{Cancel, CancelScope};
 use varve_model::name::DEFAULT_DATABASE;
-use varve_model::process::{Cancel, CancelScope};
 use varve_model::{Error, Result};
 
 use super::failure::{Failure, Halt};

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-use varve_model::process::{Cancel, CancelScope};
+use varve_model::id::process::{Cancel, CancelScope};
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;

@@ -11,7 +11,7 @@ use futures::stream;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use varve_model::budget::Account;
-use varve_model::process::Cancel;
+use varve_model::id::process::Cancel;
 use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::clock::SystemClock;

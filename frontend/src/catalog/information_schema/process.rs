@@ -1,6 +1,6 @@
 //! `process_list`: the statements that run on all frontends.
 
-use varve_model::process::Process;
+use varve_model::id::process::Process;
 use varve_query::context::CATALOG;
 
 use super::super::system::Kind::{Int, Text, Time};

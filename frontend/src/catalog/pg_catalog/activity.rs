@@ -1,6 +1,6 @@
 //! `pg_stat_activity`: the statements that run on all frontends, in PostgreSQL's columns.
 
-use varve_model::process::Process;
+use varve_model::id::process::Process;
 
 use super::super::system::Kind::{Int, Text, Time};
 use super::super::system::{Cell, Columns, Sheet};

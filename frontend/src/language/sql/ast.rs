@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast;
 use varve_model::id::ProcessId;
-use varve_model::process::CancelScope;
+use varve_model::id::process::CancelScope;
 use varve_model::schema::NewColumn;
 use varve_model::table::{TableOptions, Ttl};
 use varve_proto::metasrv::RegionAction;

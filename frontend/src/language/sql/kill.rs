@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use varve_model::id::ProcessId;
-use varve_model::process::CancelScope;
+use varve_model::id::process::CancelScope;
 use varve_model::{Error, Reason, Result};
 
 use super::ast::Kill;

@@ -73,15 +73,17 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
             let columns = &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"];
             fixed(parser, columns, &[&["mito", "DEFAULT", "Time series on object storage", "NO", "NO", "NO"]])
         }
-        "PROCESSLIST" => {
-            skip(parser, 1);
-            Ok(Show::Processes { full, filter: filter(parser)? })
-        }
+        "PROCESSLIST" => processes(parser, full),
         "FUNCTIONS" | "GRANTS" | "REGION" | "PARTITIONS" => {
             Err(Error::unsupported(format!("SHOW {kind} is not supported")))
         }
         _ => Ok(variable(parser)),
     }
+}
+
+fn processes(parser: &mut Parser<'_>, full: bool) -> Result<Show> {
+    skip(parser, 1);
+    Ok(Show::Processes { full, filter: filter(parser)? })
 }
 
 /// `SHOW name` as PostgreSQL has it, with its names of several words.

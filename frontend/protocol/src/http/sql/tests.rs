@@ -7,7 +7,7 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{DataType, Field, Schema};
-use varve_model::process::{Cancel, CancelScope};
+use varve_model::id::process::{Cancel, CancelScope};
 use varve_model::{ErrorKind, Reason};
 
 use super::error::code;

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::id::{FrontendId, ProcessId};
+use super::{FrontendId, ProcessId};
 
 /// Bits of a connection's number within its frontend.
 const CONNECTION_BITS: u32 = 21;
