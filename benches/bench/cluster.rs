@@ -112,7 +112,11 @@ fn idle(table: &mut Table, s3: &Server, seconds: u64) {
             (seen, since) = (now, Instant::now());
         }
     }
-    table.row("settled", start.elapsed().saturating_sub(quiet).as_secs_f64(), "s until a minute without a request began");
+    table.row(
+        "settled",
+        start.elapsed().saturating_sub(quiet).as_secs_f64(),
+        "s until a minute without a request began",
+    );
     pause(Duration::from_secs(seconds));
     let sent: u64 = s3.counts().iter().map(|(operation, now)| now - count(&seen, *operation)).sum();
     table.row("idle", sent as f64, &format!("requests to the bucket in {seconds} s without clients"));
