@@ -26,6 +26,8 @@ use Finder::{Cluster, Elsewhere, Scenario, Standalone};
 /// All scenarios: without a bug nothing is violated in them.
 pub(crate) const SCENARIOS: [(&str, Profile); 6] =
     [OVERTAKEN_SEALER, LONG_OUTAGE, REVIVED_SESSION, OVERTAKEN_SWEEP, IDLE_ZOMBIE, LATE_ANSWER];
+/// Scenarios of defects that docs/gaps.md names: `VARVE_SIM_PROFILE="<name>" VARVE_SEED=0 make sim-one` shows them.
+pub(crate) const OPEN: [(&str, Profile); 1] = [("backup amid a failover", scenario::backup_amid_failover)];
 const OVERTAKEN_SEALER: (&str, Profile) = ("overtaken sealer", scenario::overtaken_sealer);
 const LONG_OUTAGE: (&str, Profile) = ("long outage", scenario::long_outage);
 const REVIVED_SESSION: (&str, Profile) = ("revived session", scenario::revived_session);

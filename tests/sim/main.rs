@@ -161,7 +161,10 @@ fn search() {
 fn profile() -> Profile {
     match std::env::var("VARVE_SIM_PROFILE").as_deref() {
         Ok("cluster") => cluster::run_seed,
-        Ok(name) => bugs::SCENARIOS.iter().find(|(known, _)| *known == name).map_or(run::run_seed, |(_, run)| *run),
+        Ok(name) => {
+            let found = bugs::SCENARIOS.iter().chain(&bugs::OPEN).find(|(known, _)| *known == name);
+            found.map_or(run::run_seed, |(_, run)| *run)
+        }
         Err(_) => run::run_seed,
     }
 }

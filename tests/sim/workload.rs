@@ -1,6 +1,5 @@
 //! What clients do: put, delete, append with and without a token, flush, merge.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +94,14 @@ enum Parts {
     Some,
 }
 
+/// The region that a series is in.
+pub(crate) fn region_of(series: &str) -> u32 {
+    let partition = Partition::even(REGIONS).expect("a valid count");
+    let mut key = Vec::new();
+    encode_key(&mut [(b"s".as_slice(), series.as_bytes())], &mut key);
+    partition.ranges[partition.range_of(&key)].region
+}
+
 /// Whether an error says that no row was written or will be.
 fn is_refused(kind: ErrorKind, parts: Parts) -> bool {
     match kind {
@@ -179,22 +186,21 @@ impl Client {
     }
 
     pub(crate) async fn append(&self, door: &Arc<Door>, turn: u64) -> Fate {
-        let request = self.number << 32 | turn;
         let count = 1 + self.world.draw(30);
-        let rows = (0..count)
-            .map(|at| {
-                let id = (request << 8 | at) as i64;
-                (format!("s{}", self.world.draw(50)), id % 1000 * 60_000_000_000, id)
-            })
-            .collect::<Vec<_>>();
+        let series = (0..count).map(|_| format!("s{}", self.world.draw(50))).collect();
+        self.append_to(door, turn, series).await
+    }
+
+    /// Appends a row to each of these series.
+    pub(crate) async fn append_to(&self, door: &Arc<Door>, turn: u64, series: Vec<String>) -> Fate {
+        let request = self.number << 32 | turn;
+        let row = |(at, series): (u64, String)| {
+            let id = (request << 8 | at) as i64;
+            (series, id % 1000 * 60_000_000_000, id)
+        };
+        let rows = (0..).zip(series).map(row).collect::<Vec<_>>();
         let token = (self.world.draw(2) == 0).then(|| format!("r{request}"));
-        let partition = Partition::even(REGIONS).expect("a valid count");
-        let mut regions = BTreeMap::new();
-        for (series, _, id) in &rows {
-            let mut key = Vec::new();
-            encode_key(&mut [(b"s".as_slice(), series.as_bytes())], &mut key);
-            regions.insert(*id, partition.ranges[partition.range_of(&key)].region);
-        }
+        let regions = rows.iter().map(|(series, _, id)| (*id, region_of(series))).collect();
         self.history.lock().announce(request, regions);
         let fate = match token {
             None => self.write(door, rows_of("a", &rows), (Parts::Some, None)).await,

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use varve_engine::store::fault::FaultRates;
 use varve_engine::store::path::{RegionPaths, wal_lane};
+use varve_model::region::RouteState;
 
 mod stage;
 
 use super::Shape;
 use super::run::{Run, run};
 use super::way::At;
-use crate::judge::history::Freshness;
 use crate::seed::{Outcome, Plan};
 use stage::within;
 
@@ -22,14 +22,14 @@ pub(crate) const NEVER: &str = "the scenario does not come about";
 /// Longer than a log tries one object before it says that nobody knows.
 const OUTAGE: Duration = Duration::from_secs(40);
 
-/// A cluster of the smallest kind that can fail over, through `work`.
-fn act(plan: Plan, work: impl AsyncFnOnce(&mut Run) -> Result<(), String>) -> Outcome {
-    run(plan, |_| Shape::SCENARIO, work)
+/// A cluster of this shape, through `work`.
+fn act(plan: Plan, shape: Shape, work: impl AsyncFnOnce(&mut Run) -> Result<(), String>) -> Outcome {
+    run(plan, |_| shape, work)
 }
 
 /// A sealer lists a lane, and before it puts its SEAL the owner writes on and trims the slot that looked free.
 pub(crate) fn overtaken_sealer(plan: Plan) -> Outcome {
-    act(plan, async |run| {
+    act(plan, Shape::SCENARIO, async |run| {
         run.begin().await?;
         let route = run.a_route().await?;
         let (zombie, other) = (run.machine_of(&route)?, run.machine_beside(&route)?);
@@ -57,7 +57,7 @@ pub(crate) fn overtaken_sealer(plan: Plan) -> Outcome {
 
 /// The bucket does not answer for so long that a log may think of giving its object up, with rows waiting behind it.
 pub(crate) fn long_outage(plan: Plan) -> Outcome {
-    act(plan, async |run| {
+    act(plan, Shape::SCENARIO, async |run| {
         run.begin().await?;
         let at = run.machine_of(&run.a_route().await?)?;
         run.bucket_rates(at, FaultRates { error_before: 1000, ..FaultRates::default() });
@@ -74,7 +74,7 @@ pub(crate) fn long_outage(plan: Plan) -> Outcome {
 
 /// Metadata from a backup says that a session lives which was failed over since; its process was only cut off.
 pub(crate) fn revived_session(plan: Plan) -> Outcome {
-    act(plan, async |run| {
+    act(plan, Shape::SCENARIO, async |run| {
         run.begin().await?;
         let backup = run.kv.backup();
         let route = run.a_route().await?;
@@ -97,7 +97,7 @@ pub(crate) fn revived_session(plan: Plan) -> Outcome {
 
 /// An owner that looks for orphans is overtaken by its successor, whose files it then sees.
 pub(crate) fn overtaken_sweep(plan: Plan) -> Outcome {
-    act(plan, async |run| {
+    act(plan, Shape::SCENARIO, async |run| {
         run.begin().await?;
         let route = run.a_route().await?;
         let sweeper = run.machine_of(&route)?;
@@ -124,7 +124,7 @@ pub(crate) fn overtaken_sweep(plan: Plan) -> Outcome {
 /// The owner of a log that is trimmed as far as can be writes on, while a sealer that found no room for doubt looks
 /// a second time.
 pub(crate) fn idle_zombie(plan: Plan) -> Outcome {
-    act(plan, async |run| {
+    act(plan, Shape::SCENARIO, async |run| {
         run.begin().await?;
         let route = run.a_route().await?;
         let (zombie, other) = (run.machine_of(&route)?, run.machine_beside(&route)?);
@@ -152,28 +152,52 @@ pub(crate) fn idle_zombie(plan: Plan) -> Outcome {
 /// what is left of the lease, and its successor's rows are acknowledged only then.
 pub(crate) fn late_answer(plan: Plan) -> Outcome {
     let shape = Shape { lease_ms: 10_000, ..Shape::SCENARIO };
-    run(
-        plan,
-        |_| shape,
-        async |run| {
-            run.begin().await?;
-            let route = run.a_route().await?;
-            let owner = run.machine_of(&route)?;
-            run.delay_the_next_answer(owner);
-            run.until("its last beat is answered", async |run| Ok(run.is_answered(owner))).await?;
-            // Less than two beats, after which it would ask anew.
-            run.around.world.sleep_millis(4_800).await;
-            run.deliver_the_answer(owner).await;
-            run.until_elsewhere(&route).await?;
-            run.write_everywhere().await;
-            let reader = run.reader(0, Freshness::Strong)?;
-            for _ in 0..50 {
-                // By the old route: the owner that was may refuse, but not answer without its successor's rows.
-                let read = reader.read_by(&route, Duration::ZERO).await;
-                run.around.world.note(format_args!("the owner that was answers: {read:?}"));
-                run.around.world.sleep_millis(20).await;
-            }
-            run.end().await
-        },
-    )
+    act(plan, shape, async |run| {
+        run.begin().await?;
+        let route = run.a_route().await?;
+        let owner = run.machine_of(&route)?;
+        run.delay_the_next_answer(owner);
+        run.until("its last beat is answered", async |run| Ok(run.is_answered(owner))).await?;
+        // Less than two beats, after which it would ask anew.
+        run.around.world.sleep_millis(4_800).await;
+        run.deliver_the_answer(owner).await;
+        run.until_elsewhere(&route).await?;
+        run.write_in(route.region).await?;
+        run.read_by_an_old_route(&route).await?;
+        run.end().await
+    })
+}
+
+/// Metadata from a backup that was taken amid a failover: what has to be done at once then must not end a session
+/// that the backup does not know, while that session may still answer reads.
+pub(crate) fn backup_amid_failover(plan: Plan) -> Outcome {
+    let shape = Shape { datanodes: 3, ..Shape::SCENARIO };
+    act(plan, shape, async |run| {
+        run.begin().await?;
+        let first = run.a_route().await?;
+        run.cut_off(run.machine_of(&first)?);
+        run.until("a failover has begun", async |run| Ok(!run.is_live(first.owner).await)).await?;
+        let backup = run.kv.backup();
+        run.until_elsewhere(&first).await?;
+        run.around.network.mend();
+        let second = run.route_of(first.region).await?;
+        let owner = run.machine_of(&second)?;
+        // Its next session is one that the backup does not know.
+        run.restart(owner).await?;
+        run.until_elsewhere(&second).await?;
+        let last = run.route_of(first.region).await?;
+        run.write_everywhere().await;
+        run.cut_off(owner);
+        for at in run.restore(&backup).await {
+            run.start(at)?;
+        }
+        run.until("the region has another owner", async |run| {
+            let now = run.route_of(first.region).await;
+            Ok(now.is_ok_and(|now| now.owner != last.owner && now.epoch > last.epoch && now.state == RouteState::Open))
+        })
+        .await?;
+        run.write_in(last.region).await?;
+        run.read_by_an_old_route(&last).await?;
+        run.end().await
+    })
 }

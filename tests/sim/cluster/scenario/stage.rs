@@ -6,7 +6,9 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use varve_engine::store::fault::FaultRates;
 use varve_engine::store::path::wal_lane;
-use varve_model::id::RegionId;
+use varve_metasrv::kv::KvStore;
+use varve_metasrv::kv::key::{self, Key, SessionKey, SessionState};
+use varve_model::id::{NodeEpoch, RegionId};
 use varve_model::region::{Route, RouteState};
 
 use super::NEVER;
@@ -14,7 +16,9 @@ use crate::cluster::machine::Role;
 use crate::cluster::network::Peer;
 use crate::cluster::run::Run;
 use crate::cluster::way::Way;
+use crate::judge::history::{Fate, Freshness};
 use crate::judge::read::locate;
+use crate::workload::region_of;
 
 /// Longest that a scenario waits for anything.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -174,6 +178,40 @@ impl Run {
         }
         self.around.world.sleep_millis(50).await;
         self.cut_off(at);
+    }
+
+    /// One acknowledged row in a region of the append table, through any frontend.
+    pub(super) async fn write_in(&mut self, region: RegionId) -> Result<(), String> {
+        let series = (0..100).map(|number| format!("s{number}")).find(|series| region_of(series) == region.number());
+        let series = series.ok_or("no series is in the region")?;
+        self.until("a row is acknowledged", async |run| {
+            let door = run.door().ok_or("no frontend runs")?;
+            run.turns += 1;
+            let client = run.client(SCENARIO_CLIENT);
+            Ok(client.append_to(&door, run.turns, vec![series.clone()]).await == Fate::Acked)
+        })
+        .await
+    }
+
+    /// Reads for a second by a route that is old: the owner that was may refuse, but not answer without what its
+    /// successors acknowledged.
+    pub(super) async fn read_by_an_old_route(&self, route: &Route) -> Result<(), String> {
+        let reader = self.reader(0, Freshness::Strong)?;
+        for _ in 0..50 {
+            let read = reader.read_by(route, Duration::ZERO).await;
+            self.around.world.note(format_args!("the owner that was answers: {read:?}"));
+            self.around.world.sleep_millis(20).await;
+        }
+        Ok(())
+    }
+
+    /// Whether metasrv holds a session for alive.
+    pub(super) async fn is_live(&self, session: NodeEpoch) -> bool {
+        let key = SessionKey(session);
+        let found = self.kv.get(&key.text()).await.ok().flatten();
+        found
+            .and_then(|entry| key::decode(&key, &entry.value).ok())
+            .is_some_and(|found| found.state == SessionState::Live)
     }
 
     /// The slots of a session's lane that are in the bucket.
