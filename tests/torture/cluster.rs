@@ -254,7 +254,7 @@ fn write(writer: u64, addr: SocketAddr, fates: &Fates, next: &AtomicU64, stop: &
             continue;
         };
         let batch = next.fetch_add(1, Ordering::Relaxed);
-        let outcome = connected.post("/write?db=public", "text/plain", body(writer, batch).as_bytes());
+        let outcome = connected.post("/write?db=public", "text/plain", body("torture", writer, batch).as_bytes());
         let fate = match &outcome {
             Ok((204, _)) => Fate::Acked,
             Ok((400..500, _)) => Fate::Refused,

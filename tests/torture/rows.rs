@@ -35,12 +35,12 @@ fn value(writer: u64, at: u64) -> i64 {
 }
 
 /// The body of a writer's batch; row `at` counts over all batches of the writer.
-pub(crate) fn body(writer: u64, batch: u64) -> String {
+pub(crate) fn body(table: &str, writer: u64, batch: u64) -> String {
     let mut text = String::new();
     for at in batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS {
         // Three hours apart now and then, so that several time buckets fill.
         let ts = at * 1_000_000_000 + (at % 4) * 3 * 3600 * 1_000_000_000;
-        text.push_str(&format!("torture,writer=w{writer},k=k{} at={at}i,v={}i {ts}\n", at % SERIES, value(writer, at)));
+        text.push_str(&format!("{table},writer=w{writer},k=k{} at={at}i,v={}i {ts}\n", at % SERIES, value(writer, at)));
     }
     text
 }

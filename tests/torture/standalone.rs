@@ -32,7 +32,39 @@ const TINY: [(&str, &str); 2] = [("VARVE_DATANODE__FLUSH_BYTES", "65536"), ("VAR
 /// How long a fail point may take to be reached on a busy machine.
 const POINT_MAX: Duration = Duration::from_mins(1);
 
+/// Rounds on one table. The next one has its own, so that merging and reading everything stays a matter of seconds.
+const TABLE_ROUNDS: u64 = 6;
+
 type Fates = Mutex<BTreeMap<(u64, u64), Fate>>;
+
+/// A table and what the clients know of it.
+struct Written {
+    table: String,
+    fates: Fates,
+    next: AtomicU64,
+}
+
+impl Written {
+    fn create(server: &Server, number: u64) -> Result<Self, String> {
+        let table = format!("torture{number}");
+        let create = format!(
+            "CREATE TABLE {table} (writer STRING, k STRING, \"at\" BIGINT, v BIGINT, \"time\" TIMESTAMP(9) TIME INDEX, \
+             PRIMARY KEY (writer, k)) WITH (append_mode = 'true')"
+        );
+        server.client()?.sql_as("greptimedb_v1", &create)?;
+        Ok(Self { table, fates: Fates::default(), next: AtomicU64::new(0) })
+    }
+
+    /// The number of rows. Errors: one that was acknowledged is missing, or another is there.
+    fn judge(&self, server: &Server) -> Result<u64, String> {
+        let csv = server.client()?.sql_as("csv", &format!("SELECT writer, \"at\", v FROM {}", self.table))?;
+        judge(&csv, &self.fates.lock().expect("no writer panics"), Regions::One)
+    }
+
+    fn count(&self, fate: Fate) -> usize {
+        self.fates.lock().expect("no writer panics").values().filter(|&&other| other == fate).count()
+    }
+}
 
 fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state << 13;
@@ -46,15 +78,16 @@ fn xorshift(state: &mut u64) -> u64 {
 #[allow(clippy::print_stdout, reason = "people watch it for a quarter of an hour")]
 pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, String> {
     let varve = binary(env!("CARGO_BIN_EXE_varve"));
-    let fates = Fates::default();
-    let next = AtomicU64::new(0);
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let (mut ended_by, mut rows, mut slowest) = (BTreeMap::<&str, u64>::new(), 0, Duration::ZERO);
+    let mut tables = Vec::new();
+    let (mut ended_by, mut slowest) = (BTreeMap::<&str, u64>::new(), Duration::ZERO);
     for round in 0..rounds {
+        if round % TABLE_ROUNDS == 0 {
+            tables.push(Written::create(&Server::start(&varve, folder, &TINY)?, round / TABLE_ROUNDS)?);
+        }
+        let written = tables.last().expect("one was just made");
         let point = (round % 3 == 2).then(|| POINTS[(round / 3) as usize % POINTS.len()]);
-        // Merges of everything take longer the more there is.
-        let most = if point.is_some_and(|point| point.starts_with("compaction")) { 2 } else { 4 };
-        let nth = 1 + xorshift(&mut random) % most;
+        let nth = 1 + xorshift(&mut random) % 4;
         let fail = point.map(|point| format!("{point}={}*off->return", nth - 1)).unwrap_or_default();
         let mut env = TINY.to_vec();
         env.push(("FAILPOINTS", &fail));
@@ -62,48 +95,43 @@ pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, Strin
         let ended = match Server::start(&varve, folder, &env) {
             Ok(mut server) => {
                 slowest = slowest.max(start.elapsed());
-                if round == 0 {
-                    server.client()?.sql_as("greptimedb_v1", CREATE)?;
-                }
                 let limit = Duration::from_millis(200 + xorshift(&mut random) % 2800);
-                load(&mut server, &fates, &next, if point.is_some() { POINT_MAX } else { limit })
+                load(&mut server, written, if point.is_some() { POINT_MAX } else { limit })
             }
             // Replay flushes and trims, too: the point may end the process before it listens.
             Err(_) if point.is_some() => true,
             Err(error) => return Err(error),
         };
+        let how = if ended { point.unwrap_or("itself, without a fail point") } else { "kill -9" };
         if ended {
-            *ended_by.entry(point.unwrap_or("by itself, without a fail point")).or_default() += 1;
+            *ended_by.entry(how).or_default() += 1;
         }
         let mut server = Server::start(&varve, folder, &TINY)?;
-        let csv = server.client()?.sql_as("csv", "SELECT writer, \"at\", v FROM torture")?;
-        let judged = judge(&csv, &fates.lock().expect("no writer panics"), Regions::One);
-        rows = judged.map_err(|error| format!("round {round}: {error}"))?;
+        let rows = written.judge(&server).map_err(|error| format!("round {round}: {error}"))?;
         server.kill();
-        let how = if ended { point.unwrap_or("itself") } else { "kill -9" };
-        println!("round {round}: ended by {how} after {:.1?}, {rows} rows", start.elapsed());
+        println!("round {round}: ended by {how}, {:.1?} with the judgement of {rows} rows", start.elapsed());
     }
+    let server = Server::start(&varve, folder, &TINY)?;
+    let rows = tables.iter().map(|written| written.judge(&server)).sum::<Result<u64, String>>()?;
+    let of = |fate| tables.iter().map(|written| written.count(fate)).sum::<usize>();
+    let report = format!(
+        "{rounds} rounds; batches acked {}, refused {}, unknown {}; rows {rows}; slowest start {slowest:?}; ended by fail point: {ended_by:?}",
+        of(Fate::Acked),
+        of(Fate::Refused),
+        of(Fate::Unknown),
+    );
     // Without the feature the points do nothing; with it, one that is never reached is a blind spot.
     let missed = POINTS.iter().filter(|point| !ended_by.contains_key(*point)).collect::<Vec<_>>();
     if !ended_by.is_empty() && rounds >= 3 * POINTS.len() as u64 && !missed.is_empty() {
-        return Err(format!("fail points that ended no round: {missed:?}"));
+        return Err(format!("fail points that ended no round: {missed:?}\n{report}"));
     }
-    let fates = fates.into_inner().expect("no writer panics");
-    let count = |fate| fates.values().filter(|&&other| other == fate).count();
-    Ok(format!(
-        "{rounds} rounds; batches acked {}, refused {}, unknown {}; rows {rows}; slowest start {slowest:?}; ended by fail point: {ended_by:?}",
-        count(Fate::Acked),
-        count(Fate::Refused),
-        count(Fate::Unknown),
-    ))
+    Ok(report)
 }
-
-const CREATE: &str = "CREATE TABLE torture (writer STRING, k STRING, \"at\" BIGINT, v BIGINT, \
-     \"time\" TIMESTAMP(9) TIME INDEX, PRIMARY KEY (writer, k)) WITH (append_mode = 'true')";
 
 /// Writes from all writers, then kills with requests in flight. Whether the server had ended by itself.
 #[allow(clippy::disallowed_methods, reason = "real processes live in real time")]
-fn load(server: &mut Server, fates: &Fates, next: &AtomicU64, limit: Duration) -> bool {
+fn load(server: &mut Server, written: &Written, limit: Duration) -> bool {
+    let Written { table, fates, next } = written;
     let stop = AtomicBool::new(false);
     let addr = server.http;
     let start = Instant::now();
@@ -114,7 +142,7 @@ fn load(server: &mut Server, fates: &Fates, next: &AtomicU64, limit: Duration) -
                 let Ok(mut client) = Client::connect(addr) else { return };
                 while !stop.load(Ordering::Relaxed) {
                     let batch = next.fetch_add(1, Ordering::Relaxed);
-                    let outcome = client.post("/write?db=public", "text/plain", body(writer, batch).as_bytes());
+                    let outcome = client.post("/write?db=public", "text/plain", body(table, writer, batch).as_bytes());
                     let fate = match &outcome {
                         Ok((204, _)) => Fate::Acked,
                         Ok((400..500, _)) => Fate::Refused,
@@ -130,7 +158,8 @@ fn load(server: &mut Server, fates: &Fates, next: &AtomicU64, limit: Duration) -
         scope.spawn(|| {
             // Compaction would wait for windows to close and fill: it is asked for.
             let Ok(mut client) = Client::connect(addr) else { return };
-            while !stop.load(Ordering::Relaxed) && client.sql("ADMIN compact_table('torture')").is_ok() {
+            let compact = format!("ADMIN compact_table('{table}')");
+            while !stop.load(Ordering::Relaxed) && client.sql(&compact).is_ok() {
                 std::thread::park_timeout(Duration::from_millis(50));
             }
         });
