@@ -19,6 +19,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const BUSY: &str = "SELECT count(*) FROM m a, m b, m c, m d WHERE a.v + b.v * c.v = d.v - 0.5";
 /// A datanode reads it from the bucket.
 const STALLED: &str = "SELECT sum(v), max(host) FROM m";
+/// Makes another number of a process: connections are numbered one after the other, and nobody has opened so many.
+const NOBODY: u64 = 1 << 20;
 /// How clients name their statement apart from the one that looks for it.
 const MARK: &str = "/* mine */";
 
@@ -213,7 +215,7 @@ async fn any_frontend_kills_what_runs_on_another() {
     let found = find(&other).await;
     other.run(&format!("KILL QUERY {found}")).await;
     assert_eq!(client.error().await, "57014");
-    let (status, reply) = other.sql(&format!("KILL QUERY {}", found ^ 1)).await;
+    let (status, reply) = other.sql(&format!("KILL QUERY {}", found ^ NOBODY)).await;
     assert_eq!((status, reply["code"].as_u64()), (404, Some(1004)), "{reply}");
     // And by the mysql client, of a statement that came by HTTP.
     let victim = one.clone();
@@ -224,7 +226,7 @@ async fn any_frontend_kills_what_runs_on_another() {
     assert!(shown.contains(&format!("{found}\t")), "{shown}");
     let (status, reply) = killed.await.expect("no panic");
     assert_eq!((status, reply["code"].as_u64()), (499, Some(1005)), "{reply}");
-    let shown = mysql(&other, &format!("KILL {}", found ^ 1)).await.expect("it is there");
+    let shown = mysql(&other, &format!("KILL {}", found ^ NOBODY)).await.expect("it is there");
     assert!(shown.contains("ERROR 1094 (HY000)"), "{shown}");
     assert_nothing_runs(&running, "KILL").await;
 }
