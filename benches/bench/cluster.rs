@@ -102,8 +102,8 @@ fn idle(table: &mut Table, s3: &Server, seconds: u64) {
     if seconds == 0 {
         return;
     }
-    // Merges of what was just flushed, and deletions after their grace time, are work and not idleness.
-    let quiet = Duration::from_mins(1);
+    // Merges of what was just flushed, and deletions after their two minutes of grace, are work and not idleness.
+    let quiet = Duration::from_mins(3);
     let (mut seen, mut since, start) = (s3.counts(), Instant::now(), Instant::now());
     while since.elapsed() < quiet {
         pause(Duration::from_secs(1));
@@ -115,7 +115,7 @@ fn idle(table: &mut Table, s3: &Server, seconds: u64) {
     table.row(
         "settled",
         start.elapsed().saturating_sub(quiet).as_secs_f64(),
-        "s until a minute without a request began",
+        "s until three minutes without a request began",
     );
     pause(Duration::from_secs(seconds));
     let sent: u64 = s3.counts().iter().map(|(operation, now)| now - count(&seen, *operation)).sum();
