@@ -22,7 +22,8 @@ run: setup ## Build quickly and start `varve standalone` on ./varve-data
 build: setup ## Build the release binary target/release/varve
 	$(CARGO) build --locked --release --bin varve
 
-test: setup ## All tests; under 25 minutes on 2 cores from nothing
+test: ## All tests, with the servers and clients they drive; under 25 minutes on 2 cores from nothing
+	@TEST_TOOLS=1 sh tests/setup.sh
 	$(CARGO) test --locked --workspace
 
 check: fmt lint tidy ## The inner loop: format, lint, rules, unit tests

@@ -2,7 +2,7 @@
 # Installs what a build of varve needs on Debian: a C compiler (zstd, aws-lc),
 # mold (links DataFusion binaries in seconds), protoc (etcd-client's build script).
 # Does nothing when all is there.
-# Test-only servers and clients are asked for by TEST_TOOLS=1.
+# TEST_TOOLS=1, which `make test` sets, adds the servers and clients that tests drive.
 set -eu
 
 want=""
@@ -13,6 +13,7 @@ command -v curl >/dev/null 2>&1 || want="$want curl"
 if [ "${TEST_TOOLS:-0}" = 1 ]; then
     command -v psql >/dev/null 2>&1 || want="$want postgresql-client"
     command -v etcd >/dev/null 2>&1 || want="$want etcd-server"
+    command -v mysql >/dev/null 2>&1 || want="$want default-mysql-client"
 fi
 
 if [ -n "$want" ]; then
