@@ -15,8 +15,11 @@ use crate::name;
 use crate::time::TimeUnit;
 use crate::value::Value;
 
+pub mod reserved;
 #[cfg(test)]
 mod tests;
+
+use reserved::ColumnMerge;
 
 /// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -160,6 +163,9 @@ pub struct Column {
     /// The user's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Reserved: how its values merge; by the table's mode when left out. Refused when set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<ColumnMerge>,
 }
 
 /// A column as asked for, before metasrv gives it an id.
@@ -179,6 +185,9 @@ pub struct NewColumn {
     /// The user's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Reserved: how its values merge; by the table's mode when left out. Refused when set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<ColumnMerge>,
 }
 
 impl NewColumn {
@@ -198,7 +207,7 @@ impl NewColumn {
     }
 
     fn new(name: impl Into<String>, role: ColumnRole, logical: LogicalType) -> Self {
-        Self { name: name.into(), role, logical, nullable: true, default: None, comment: None }
+        Self { name: name.into(), role, logical, nullable: true, default: None, comment: None, merge: None }
     }
 }
 
@@ -320,6 +329,7 @@ impl Schema {
                 nullable: new.nullable && new.role != ColumnRole::TimeIndex,
                 default: new.default,
                 comment: new.comment,
+                merge: new.merge,
             });
         }
         if self.columns.len() > COLUMNS_MAX {

@@ -8,6 +8,7 @@ use crate::error::{Error, Reason, Result};
 use crate::id::{DatabaseId, Incarnation, RegionId, TableId};
 use crate::partition::Partition;
 use crate::schema::Schema;
+use crate::schema::reserved::Requirement;
 
 /// What happens to rows of the same series and timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,6 +132,10 @@ pub struct TableInfo {
     pub partition: Partition,
     /// Milliseconds since the epoch.
     pub created_ms: i64,
+    /// Reserved: what a reader must know beyond the fields above. Refused unless empty, so that a later meaning of
+    /// the table's options, columns or partition is never passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Requirement>,
 }
 
 impl TableInfo {

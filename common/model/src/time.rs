@@ -37,6 +37,7 @@ impl TimeUnit {
 
 /// A closed range of timestamps in a table's unit. Closed, so that both ends of i64 can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TimeRange {
     /// First timestamp inside.
     pub start: i64,

@@ -148,6 +148,10 @@ impl Manifest {
         self.append(Kind::Tombstone).await
     }
 
+    #[tracing::instrument(
+        level = "debug", name = "commit", skip_all,
+        fields(region = %self.ctx.region, version = self.state.version + 1)
+    )]
     async fn append(&mut self, kind: Kind) -> Result<()> {
         let record = Record {
             version: self.state.version + 1,

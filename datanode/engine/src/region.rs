@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Span};
 use varve_model::batch::RegionBatch;
 use varve_model::budget::{Account, Charge};
 use varve_model::id::{RegionEpoch, RegionId, Sequence};
@@ -40,7 +41,7 @@ use crate::gc::Garbage;
 pub(crate) use open::{Opening, open};
 use options::EngineOptions;
 use tokens::TokenWindow;
-use worker::Command;
+use worker::{Asker, Command};
 
 /// A write is durable and readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     /// Last sequence given.
     sequence: AtomicU64,
     manifest_version: AtomicU64,
+    /// Background jobs begun: the next one's number in log lines.
+    jobs: AtomicU64,
     garbage: Mutex<Garbage>,
     options: EngineOptions,
     /// Wall clock and boot clock when the region was opened, to notice a jump.
@@ -160,7 +163,9 @@ impl Region {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let (commands, queue) = mpsc::channel(shared.options.region_queue_max);
         let worker = worker::Worker::new(Arc::clone(&shared));
-        shared.ctx.tasks.spawn("region writer", worker.run(queue));
+        // A span of its own: the writer outlives the order that opened the region.
+        let span = tracing::info_span!(parent: None, "writer", region = %shared.region());
+        shared.ctx.tasks.spawn("region writer", worker.run(queue).instrument(span));
         Self { shared, commands }
     }
 
@@ -202,7 +207,7 @@ impl Region {
             return Ok(Ack { sequence: Sequence(self.shared.sequence.load(Ordering::Acquire)), rows: 0 });
         }
         let charge = self.shared.memory.charge(batch.bytes_len() as u64)?;
-        self.send(|reply| Command::Insert { batch, charge, reply }).await
+        self.send(|asker| Command::Insert { batch, charge, asker }).await
     }
 
     /// Deletes rows of matching series in a time range, as far as they were written before.
@@ -210,13 +215,14 @@ impl Region {
     pub async fn delete(&self, epoch: RegionEpoch, matchers: Vec<Matcher>, time: TimeRange) -> Result<Ack> {
         self.shared.check_epoch(epoch)?;
         self.shared.check_permit()?;
-        self.send(|reply| Command::Delete { matchers, time, reply }).await
+        self.send(|asker| Command::Delete { matchers, time, asker }).await
     }
 
-    async fn send(&self, command: impl FnOnce(oneshot::Sender<Result<Ack>>) -> Command) -> Result<Ack> {
+    async fn send(&self, command: impl FnOnce(Asker) -> Command) -> Result<Ack> {
         let (reply, answer) = oneshot::channel();
         let closed = || Error::unavailable(format!("region {} is closing", self.id()));
-        self.commands.send(command(reply)).await.map_err(|_| closed())?;
+        let asker = Asker { reply, span: Span::current() };
+        self.commands.send(command(asker)).await.map_err(|_| closed())?;
         let unknown = |why: &str| {
             Err(Error::unavailable(format!("region {} {why}: the outcome of the write is unknown", self.id())))
         };
@@ -229,6 +235,7 @@ impl Region {
     }
 
     /// Reads a snapshot. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.
+    #[tracing::instrument(level = "debug", skip_all, fields(region = %self.id()))]
     pub async fn scan(&self, spec: &ScanSpec) -> Result<RegionScan> {
         self.shared.check_epoch(spec.epoch)?;
         if !bug::is(Bug::ReadWithoutPermit) {
@@ -333,8 +340,10 @@ impl Region {
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
+        let number = self.shared.jobs.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!("job", name, region = %self.id(), job = number);
         let future = job(Arc::clone(&self.shared), self.commands.clone());
-        match self.shared.ctx.tasks.spawn(name, future).await {
+        match self.shared.ctx.tasks.spawn(name, future.instrument(span)).await {
             Ok(result) => result.inspect_err(|error| {
                 if error.kind() == ErrorKind::Fenced {
                     self.shared.fenced.store(true, Ordering::Release);

@@ -147,6 +147,7 @@ impl FakeMetasrv {
             options: create.options,
             partition,
             created_ms: 0,
+            requires: Vec::new(),
         });
         let route = |(at, region)| Route {
             region,

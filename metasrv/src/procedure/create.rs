@@ -83,6 +83,7 @@ impl Executor {
             options: request.options.clone(),
             partition: Partition::even(request.regions.unwrap_or(database.regions))?,
             created_ms: self.now_ms(),
+            requires: Vec::new(),
         })
     }
 

@@ -37,6 +37,7 @@ fn table(number: u32) -> TableInfo {
         options: TableOptions { comment: Some("\"\\\n".to_owned()), ..TableOptions::default() },
         partition: Partition::even(number % 5 + 1).expect("regions"),
         created_ms: -1,
+        requires: Vec::new(),
     }
 }
 

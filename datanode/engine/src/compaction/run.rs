@@ -37,6 +37,7 @@ pub struct CompactionOutput {
 }
 
 /// Rewrites the files of a task. Errors: `Internal` when the view does not name them, `Corrupt`, `Unavailable`, `Busy`.
+#[tracing::instrument(level = "debug", name = "compaction", skip_all, fields(inputs = task.inputs.len()))]
 pub async fn run(ctx: &FileContext, view: &View, task: &Task) -> Result<CompactionOutput> {
     let mut inputs = Vec::new();
     for name in &task.inputs {
@@ -107,7 +108,7 @@ impl Window<'_> {
         let series = series_of(&sources, &self.view.index, &self.view.key_columns());
         let masks = self.view.tombstone_masks().iter().filter(|mask| mask.time.overlaps(time)).cloned().collect();
         let mut merger = Merger::new(Rules { mode: self.mode, time, masks });
-        let mut writer = Writer::new(self.spec.clone(), self.view.index.clone());
+        let mut writer = Writer::new(self.spec.clone(), self.view.index.clone(), self.ctx.account.empty());
         let time_column = (table.time_index().id, table.time_unit());
         let mut readers = Readers::new(self.ctx, sources, projection, time_column);
         for group in groups(&series, GROUP_ROWS) {

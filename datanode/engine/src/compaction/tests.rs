@@ -33,6 +33,7 @@ fn file(seq: u64, hour: i64, wide: i64) -> FileMeta {
         schema_version: SchemaVersion(0),
         order: 1,
         series: 1,
+        key_range: None,
     }
 }
 

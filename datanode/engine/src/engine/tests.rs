@@ -27,6 +27,7 @@ use crate::compaction::Force;
 use crate::wal::local::{LocalOptions, SimDisk};
 
 mod object;
+mod reference;
 
 const REGION: RegionId = RegionId(1 << 32);
 const CLUSTER: ClusterId = ClusterId(9);
@@ -82,6 +83,7 @@ impl Machine {
             options: TableOptions { merge_mode: self.mode, ..TableOptions::default() },
             partition: Partition::even(1).unwrap(),
             created_ms: 0,
+            requires: Vec::new(),
         })
     }
 
@@ -165,7 +167,7 @@ impl Process {
     /// All rows as (host, ts, value), sorted.
     async fn rows(&self) -> Vec<(String, i64, i64)> {
         let spec = ScanSpec {
-            region: REGION,
+            region: self.region.id(),
             epoch: self.region.epoch(),
             time: TimeRange::ALL,
             matchers: Vec::new(),

@@ -43,6 +43,8 @@ pub enum Bug {
     OrphansOfAnyEpoch,
     /// Files are deleted under their readers.
     GcIgnoresPins,
+    /// Files that others refer to are deleted.
+    GcIgnoresReferences,
     /// A compaction drops deletes that files outside it still need.
     TombstoneDroppedEarly,
     /// A compaction gives its rows a newer sequence.
@@ -63,7 +65,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, with the names that `VARVE_BUG` takes.
-    pub const ALL: [(Self, &'static str); 26] = [
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::AckBeforeFdatasync, "ack-before-fdatasync"),
         (Self::ReplayOffByOne, "replay-off-by-one"),
         (Self::NoSyncOnOpen, "no-sync-on-open"),
@@ -82,6 +84,7 @@ impl Bug {
         (Self::NoBoundary, "no-boundary"),
         (Self::OrphansOfAnyEpoch, "orphans-of-any-epoch"),
         (Self::GcIgnoresPins, "gc-ignores-pins"),
+        (Self::GcIgnoresReferences, "gc-ignores-references"),
         (Self::TombstoneDroppedEarly, "tombstone-dropped-early"),
         (Self::CompactionRaisesSequence, "compaction-raises-sequence"),
         (Self::MemtableReadTwice, "memtable-read-twice"),

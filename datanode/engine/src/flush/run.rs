@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use varve_model::Result;
+use varve_model::budget::Account;
 use varve_model::id::{Sequence, SeriesId};
 use varve_model::table::{MergeMode, TableInfo};
 use varve_service::telemetry::stage::{self, Stage, StageTimer};
@@ -42,6 +43,7 @@ pub struct FlushOutput {
 
 /// Writes a frozen generation into files. `index_from` is the first series not yet in an index segment.
 /// Errors: `Unavailable`, `Busy`; nothing refers to what was uploaded then.
+#[tracing::instrument(level = "debug", skip_all, fields(upto = frozen.upto.0))]
 pub async fn flush(ctx: &FileContext, view: &View, frozen: &Frozen, index_from: SeriesId) -> Result<FlushOutput> {
     let width = bucket::width(YOUNG_HOURS, view.table.schema.time_unit());
     let job = Arc::new(Job {
@@ -51,6 +53,7 @@ pub async fn flush(ctx: &FileContext, view: &View, frozen: &Frozen, index_from: 
         seq: frozen.upto,
         width,
         key_columns: view.key_columns(),
+        account: ctx.account.clone(),
     });
     // Held while the file is built: about what the generation takes in memory.
     let charge = ctx.account.charge(frozen.memtable.bytes())?;
@@ -94,6 +97,7 @@ struct Job {
     seq: Sequence,
     width: i64,
     key_columns: Vec<String>,
+    account: Account,
 }
 
 impl Job {
@@ -132,7 +136,7 @@ impl Job {
 
     /// One file of these buckets. `None` when deletes leave nothing.
     fn encode(&self, spec: FileSpec, buckets: &[i64]) -> Result<Option<Encoded>> {
-        let mut writer = Writer::new(spec, self.index.clone());
+        let mut writer = Writer::new(spec, self.index.clone(), self.account.empty());
         for &number in buckets {
             let bucket = bucket::bucket(number, self.width);
             writer.start_bucket(bucket.start)?;

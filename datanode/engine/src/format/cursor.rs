@@ -94,15 +94,17 @@ impl<'a> Cursor<'a> {
 
     /// Checks the magic and the format version that follows it. Errors: `Corrupt`, also for an unknown version.
     pub fn magic(&mut self, magic: [u8; 4], version: u16) -> Result<()> {
-        if self.array::<4>()? != magic {
-            return Err(self.bad("has another magic"));
-        }
-        let found = self.u16()?;
+        let found = self.magic_of_any_version(magic)?;
         if found == version {
             Ok(())
         } else {
             Err(self.bad(&format!("has format version {found}, this varve reads {version}")))
         }
+    }
+
+    /// Checks the magic; returns the format version that follows it. Errors: `Corrupt`.
+    pub fn magic_of_any_version(&mut self, magic: [u8; 4]) -> Result<u16> {
+        if self.array::<4>()? == magic { self.u16() } else { Err(self.bad("has another magic")) }
     }
 
     /// Checks that everything was read.

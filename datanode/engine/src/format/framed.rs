@@ -32,6 +32,8 @@ pub const CHECKPOINT: FrameKind = FrameKind { magic: *b"VCHK", name: "manifest c
 pub const BOUNDARY: FrameKind = FrameKind { magic: *b"VBND", name: "manifest boundary" };
 /// The file that names a local WAL's volume.
 pub const VOLUME: FrameKind = FrameKind { magic: *b"VVOL", name: "WAL volume file" };
+/// A reference object.
+pub const REFERENCE: FrameKind = FrameKind { magic: *b"VREF", name: "reference object" };
 /// A session object.
 pub const SESSION: FrameKind = FrameKind { magic: *b"VSES", name: "session object" };
 
@@ -52,10 +54,10 @@ pub fn encode(kind: FrameKind, body: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Reads a frame. Errors: `Corrupt`.
+/// Reads a frame. Errors: `Corrupt`; `InvalidRequest` for a whole frame that a newer varve wrote.
 pub fn decode<T: DeserializeOwned>(kind: FrameKind, bytes: &[u8]) -> Result<T> {
     let mut cursor = Cursor::new(bytes, kind.name);
-    cursor.magic(kind.magic, VERSION)?;
+    let version = cursor.magic_of_any_version(kind.magic)?;
     let reserved = cursor.u16()?;
     let len = cursor.u32()? as usize;
     let crc = cursor.u32()?;
@@ -64,10 +66,25 @@ pub fn decode<T: DeserializeOwned>(kind: FrameKind, bytes: &[u8]) -> Result<T> {
     if crc != sum(&bytes[..12], body) {
         return Err(cursor.bad("differs from its checksum"));
     }
-    if reserved != 0 {
-        return Err(cursor.bad("uses reserved bytes"));
+    if version != VERSION {
+        return Err(newer(kind, &format!("has format version {version}, this varve reads {VERSION}")));
     }
-    serde_json::from_slice(body).map_err(|error| Error::corrupt(format!("{}: {error}", kind.name)))
+    if reserved != 0 {
+        return Err(newer(kind, "uses reserved bytes"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        // The checksum holds: these are the words of who wrote it.
+        if error.is_data() {
+            newer(kind, &error.to_string())
+        } else {
+            Error::corrupt(format!("{}: {error}", kind.name))
+        }
+    })
+}
+
+/// Not damage: another version of varve reads it.
+fn newer(kind: FrameKind, why: &str) -> Error {
+    Error::unsupported(format!("{}: {why}: a newer varve wrote it", kind.name))
 }
 
 fn sum(head: &[u8], body: &[u8]) -> u32 {

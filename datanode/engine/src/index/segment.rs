@@ -15,6 +15,7 @@ use super::SeriesIndex;
 use super::meta::IndexSegmentMeta;
 use crate::format::checksum::crc32c;
 use crate::store::FileContext;
+use crate::store::path::RegionPaths;
 
 const MAGIC: &[u8; 8] = b"VARVEIDX";
 const FORMAT: u32 = 1;
@@ -102,7 +103,7 @@ pub async fn write(
     let name = ctx.fresh_name();
     let body = encode(first, &keys)?;
     let (bytes, crc32c) = ctx.upload(&ctx.paths.index(name), body).await?;
-    Ok(Some(IndexSegmentMeta { name, bytes, crc32c, first, count: next.0 - first.0 }))
+    Ok(Some(IndexSegmentMeta { name, bytes, crc32c, first, count: next.0 - first.0, origin: None }))
 }
 
 /// The index made of these segments. Errors: `Corrupt` when they are damaged or leave a gap.
@@ -111,7 +112,8 @@ pub async fn load(ctx: &FileContext, segments: &[IndexSegmentMeta]) -> Result<Se
     let mut segments = segments.iter().collect::<Vec<_>>();
     segments.sort_by_key(|segment| segment.first);
     for meta in segments {
-        let body = ctx.download(&ctx.paths.index(meta.name), meta.bytes, meta.crc32c).await?;
+        let path = RegionPaths::new(meta.origin.unwrap_or(ctx.region)).index(meta.name);
+        let body = ctx.download(&path, meta.bytes, meta.crc32c).await?;
         let (first, keys) = decode(&body)?;
         if first != meta.first || keys.len() != meta.count as usize {
             return Err(Error::corrupt(format!("index segment {} differs from the manifest", meta.name)));

@@ -155,6 +155,17 @@ fn a_segment_round_trips_and_every_flipped_bit_is_seen() {
     }
 }
 
+#[test]
+fn a_segment_of_another_version_is_refused_though_its_checksum_holds() {
+    let mut bytes = segment::encode(SeriesId(0), &SeriesKeys::default()).expect("encode").to_vec();
+    bytes[8] = 2;
+    let body = bytes.len() - 4;
+    let crc = crc_of(&bytes[..body]);
+    bytes[body..].copy_from_slice(&crc.to_le_bytes());
+    let error = segment::decode(&bytes).expect_err("version 2");
+    assert!(error.to_string().contains("unknown format version"), "{error}");
+}
+
 proptest! {
     #[test]
     fn hostile_segments_are_errors(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

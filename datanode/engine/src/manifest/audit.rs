@@ -13,7 +13,7 @@ use varve_model::{Error, Result, ResultExt};
 use super::head;
 use super::state::ManifestState;
 use crate::store::FileContext;
-use crate::store::path::number_of;
+use crate::store::path::{RegionPaths, number_of};
 
 /// Reads all versions behind the boundary, every checkpoint among them, and every file of the head.
 /// `None` when the region does not exist. Errors: `Corrupt` names the invariant; `Unavailable`.
@@ -52,11 +52,13 @@ async fn replay(ctx: &FileContext) -> Result<Option<ManifestState>> {
 
 async fn files(ctx: &FileContext, state: &ManifestState) -> Result<()> {
     for file in &state.files {
-        ctx.download(&ctx.paths.data(file.name), file.bytes, file.crc32c).await?;
-        ctx.download(&ctx.paths.sidecar(file.name), file.sidecar_bytes, file.sidecar_crc32c).await?;
+        let paths = RegionPaths::new(file.origin);
+        ctx.download(&paths.data(file.name), file.bytes, file.crc32c).await?;
+        ctx.download(&paths.sidecar(file.name), file.sidecar_bytes, file.sidecar_crc32c).await?;
     }
     for segment in &state.index {
-        ctx.download(&ctx.paths.index(segment.name), segment.bytes, segment.crc32c).await?;
+        let paths = RegionPaths::new(segment.origin.unwrap_or(ctx.region));
+        ctx.download(&paths.index(segment.name), segment.bytes, segment.crc32c).await?;
     }
     Ok(())
 }

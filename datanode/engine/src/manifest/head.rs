@@ -65,9 +65,11 @@ pub(super) async fn follow(
     Ok((state, hash_of(&body)))
 }
 
-/// A checkpoint's state and hash. Errors: `Corrupt`, `NotFound`, `Unavailable`.
+/// A checkpoint's state and hash.
+/// Errors: `Corrupt`; `InvalidRequest` for one of a newer varve; `NotFound`; `Unavailable`.
 pub(super) async fn checkpoint(ctx: &FileContext, path: &Path) -> Result<(ManifestState, Hash)> {
     let checkpoint: Checkpoint = framed::decode(CHECKPOINT, &get(ctx, path).await?)?;
+    checkpoint.state.check()?;
     if number_of(path) != Some(checkpoint.state.version) {
         return Err(Error::corrupt(format!("{path} holds another version than its name says")));
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use varve_model::id::{ColumnId, NodeEpoch, RegionEpoch, RegionId, Sequence, SeriesId};
 use varve_model::limits::{TOKEN_WINDOW, TOKENS_MAX};
 use varve_model::table::{TableInfo, Ttl};
-use varve_model::{Error, Result};
+use varve_model::{Error, Result, ResultExt};
 
 use super::record::{Claim, Create, Edit, Hash, Kind, Record, TokenEntry};
 use crate::index::meta::IndexSegmentMeta;
@@ -138,15 +138,8 @@ impl ManifestState {
     }
 
     fn edit(&mut self, record: &Record, edit: &Edit) -> Result<()> {
-        let reserved = edit.consumers.iter().len() > 0
-            || edit.add.iter().any(|file| file.rollup != 0 || file.series_offset != 0)
-            || edit.tombstones.iter().any(|tombstone| tombstone.key_range.is_some());
-        if reserved {
-            return Err(Error::unsupported(format!(
-                "manifest version {} of region {} uses fields that a newer varve wrote",
-                record.version, record.region
-            )));
-        }
+        check_reserved(&edit.add, &edit.tombstones, &edit.consumers)
+            .context(|| doing(record.version, record.region))?;
         self.flushed_to = edit.flushed_to;
         self.sources.clone_from(&edit.sources);
         self.next_series = self.next_series.max(edit.next_series);
@@ -171,6 +164,13 @@ impl ManifestState {
         self.tombstones.extend(edit.tombstones.iter().cloned());
         self.remember(edit);
         self.change(record, edit.change.as_ref())
+    }
+
+    /// As a checkpoint's, which was not made by applying versions.
+    /// Errors: `InvalidRequest` when it uses what this varve does not know.
+    pub(super) fn check(&self) -> Result<()> {
+        check_reserved(&self.files, &self.tombstones, &self.consumers)
+            .context(|| format!("manifest checkpoint {} of region {}", self.version, self.region))
     }
 
     fn remember(&mut self, edit: &Edit) {
@@ -198,6 +198,18 @@ impl ManifestState {
         let key = &self.table.schema.primary_key;
         self.orders.insert(key.len() as u32, key.clone());
     }
+}
+
+fn doing(version: u64, region: RegionId) -> String {
+    format!("manifest version {version} of region {region}")
+}
+
+/// Reserved fields must be as if they were not there.
+fn check_reserved(files: &[FileMeta], tombstones: &[Tombstone], consumers: &[serde_json::Value]) -> Result<()> {
+    let is_newer = !consumers.is_empty()
+        || files.iter().any(FileMeta::is_newer)
+        || tombstones.iter().any(|tombstone| tombstone.key_range.is_some());
+    if is_newer { Err(Error::unsupported("it uses fields that a newer varve wrote")) } else { Ok(()) }
 }
 
 fn bad(record: &Record, why: &str) -> Error {

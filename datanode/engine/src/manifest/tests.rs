@@ -82,6 +82,7 @@ fn create() -> Create {
         options: TableOptions::default(),
         partition: Partition::even(1).unwrap(),
         created_ms: 1,
+        requires: Vec::new(),
     };
     Create { table, ttl: Ttl::For(Duration::from_hours(1)) }
 }
@@ -123,6 +124,7 @@ fn file(number: u64) -> FileMeta {
         schema_version: SchemaVersion(0),
         order: 1,
         series: 2,
+        key_range: None,
     }
 }
 
@@ -373,7 +375,14 @@ fn stored_bodies_match_their_fixtures() {
         key_range: None,
     };
     let body = Edit {
-        index: vec![IndexSegmentMeta { name: file(3).name, bytes: 77, crc32c: 3, first: SeriesId(0), count: 2 }],
+        index: vec![IndexSegmentMeta {
+            name: file(3).name,
+            bytes: 77,
+            crc32c: 3,
+            first: SeriesId(0),
+            count: 2,
+            origin: None,
+        }],
         next_series: SeriesId(2),
         tombstones: vec![tombstone(TombstoneSeries::All), tombstone(TombstoneSeries::Ids(vec![SeriesId(1)]))],
         tokens: vec![TokenEntry { hash: u64::MAX, at_s: 1_760_000_000 }],
@@ -391,4 +400,62 @@ fn stored_bodies_match_their_fixtures() {
     assert_eq!(framed::decode::<Checkpoint>(CHECKPOINT, &bytes).unwrap().state, state);
     fixture::check("manifest", "checkpoint", &bytes);
     fixture::check("manifest", "boundary", &framed::encode(BOUNDARY, &Boundary { version: 3, nonce: hash }));
+}
+
+/// A change to a body as JSON.
+type Edited = fn(&mut serde_json::Value);
+
+#[tokio::test(start_paused = true)]
+async fn a_region_that_a_newer_varve_wrote_stays_closed_and_as_it_was() {
+    let changes: [(&str, Edited); 9] = [
+        ("field", |body| body["words"] = 1.into()),
+        ("field of an edit", |body| body["kind"]["edit"]["words"] = 1.into()),
+        ("field of a file", |body| body["kind"]["edit"]["add"][0]["words"] = 1.into()),
+        ("field of a bucket", |body| body["kind"]["edit"]["add"][0]["bucket"]["words"] = 1.into()),
+        ("field of a time range", |body| body["kind"]["edit"]["add"][0]["time"]["words"] = 1.into()),
+        ("rollup", |body| body["kind"]["edit"]["add"][0]["rollup"] = 1.into()),
+        ("series offset", |body| body["kind"]["edit"]["add"][0]["series_offset"] = 1.into()),
+        ("key range", |body| body["kind"]["edit"]["add"][0]["key_range"] = serde_json::json!([0, 9])),
+        ("consumers", |body| body["kind"]["edit"]["consumers"] = serde_json::json!([{}])),
+    ];
+    for (what, change) in changes {
+        let (store, clock) = (Arc::new(InMemory::new()), clock(9));
+        let mut manifest = open(context(store.clone(), 1, &clock)).await.unwrap();
+        manifest.commit(edit(1)).await.unwrap();
+        let slot = RegionPaths::new(REGION).manifest(1);
+        let body = store.get(&slot).await.unwrap().bytes().await.unwrap();
+        let mut body = framed::decode::<serde_json::Value>(MANIFEST, &body).unwrap();
+        change(&mut body);
+        store.put(&slot, framed::encode(MANIFEST, &body).into()).await.unwrap();
+        let error = open(context(store.clone(), 2, &clock)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{what}: {error}");
+        assert!(error.to_string().contains("a newer varve wrote"), "{what}: {error}");
+        assert!(store.get(&RegionPaths::new(REGION).manifest(2)).await.is_err(), "{what}: nothing was claimed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_a_newer_varve_wrote_is_not_passed_over() {
+    let changes: [(&str, Edited); 5] = [
+        ("field", |body| body["state"]["words"] = 1.into()),
+        ("consumers", |body| body["state"]["consumers"] = serde_json::json!([{}])),
+        ("file", |body| body["state"]["files"][0]["key_range"] = serde_json::json!([0, 9])),
+        ("requires", |body| body["state"]["table"]["requires"] = serde_json::json!(["rollup"])),
+        ("merge", |body| body["state"]["table"]["schema"]["columns"][2]["merge"] = "sum".into()),
+    ];
+    for (what, change) in changes {
+        let (store, clock) = (Arc::new(InMemory::new()), clock(10));
+        let mut manifest = open(context(store.clone(), 1, &clock)).await.unwrap();
+        for number in 1..=4 {
+            manifest.commit(edit(number)).await.unwrap();
+        }
+        let slot = RegionPaths::new(REGION).checkpoint(4);
+        let body = store.get(&slot).await.unwrap().bytes().await.unwrap();
+        let mut body = framed::decode::<serde_json::Value>(CHECKPOINT, &body).unwrap();
+        change(&mut body);
+        store.put(&slot, framed::encode(CHECKPOINT, &body).into()).await.unwrap();
+        let error = open(context(store, 2, &clock)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{what}: {error}");
+        assert!(error.to_string().contains("a newer varve wrote"), "{what}: {error}");
+    }
 }

@@ -48,6 +48,7 @@ impl Maintenance {
         failpoint!("flush.freeze.after");
         let view = shared.version.view();
         let output = run::flush(&shared.ctx, &view, &frozen, indexed_to(self.manifest.state())).await?;
+        tracing::debug!(upto = frozen.upto.0, files = output.files.len(), "a generation is in files");
         let mut edit = self.edit(shared, frozen.upto);
         edit.tokens = shared.tokens.lock().upto(frozen.upto);
         add_output(&mut edit, output);
@@ -94,6 +95,7 @@ impl Maintenance {
         let removed = edit.remove.clone();
         self.manifest.commit(edit).await?;
         let state = self.manifest.state();
+        tracing::debug!(version = state.version, flushed_to = state.flushed_to.0, "manifest committed");
         shared.manifest_version.store(state.version, Ordering::Release);
         shared.version.install(state.files.clone(), state.tombstones.clone(), flushed);
         let due = shared.ctx.clock.boot() + shared.options.delete_grace;
@@ -155,7 +157,7 @@ async fn commit_compaction(shared: &Shared, task: &Task, output: CompactionOutpu
     if !inputs.iter().all(|name| state.files.iter().any(|file| file.name == *name)) {
         // Truncated or expired meanwhile: what was written is garbage of our own epoch.
         let due = shared.ctx.clock.boot() + shared.options.delete_grace;
-        shared.garbage.lock().push(output.add.into_iter().map(|file| file.name).collect(), due);
+        shared.garbage.lock().push(output.add.into_iter().map(|file| file.name), due);
         return Ok(false);
     }
     let mut edit = maintenance.edit(shared, flushed_to);
@@ -239,15 +241,29 @@ pub(super) async fn drop_data(shared: &Shared) -> Result<()> {
     gc::delete_all(&shared.ctx).await
 }
 
-/// Deletes what is due and nobody reads.
+/// Deletes what is due, nobody reads and nobody refers to. What cannot be deleted is due again at once.
 pub(crate) async fn collect(shared: &Shared) -> Result<()> {
-    let due = {
-        let mut garbage = shared.garbage.lock();
-        garbage.due(shared.ctx.clock.boot(), |name| shared.version.in_use(name) && !bug::is(Bug::GcIgnoresPins))
+    let now = shared.ctx.clock.boot();
+    let due = shared.garbage.lock().due(now, |name| shared.version.in_use(name) && !bug::is(Bug::GcIgnoresPins));
+    if due.is_empty() {
+        return Ok(());
+    }
+    let kept = match gc::reference::kept(&shared.ctx).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            shared.garbage.lock().push(due, now);
+            return Err(error);
+        }
     };
-    for name in due {
+    let (referenced, free) = due.into_iter().partition::<Vec<_>, _>(|name| kept.has(*name));
+    shared.garbage.lock().put_aside(referenced);
+    let mut free = free.into_iter();
+    while let Some(name) = free.next() {
         failpoint!("compaction.delete.before");
-        gc::delete_file(&shared.ctx, name).await?;
+        if let Err(error) = gc::delete_file(&shared.ctx, name).await {
+            shared.garbage.lock().push(std::iter::once(name).chain(free), now);
+            return Err(error);
+        }
         failpoint!("compaction.delete.after");
     }
     Ok(())

@@ -78,6 +78,7 @@ pub(crate) async fn open(ctx: FileContext, opening: Opening, table: Arc<TableInf
         unflushed: Mutex::new(VecDeque::new()),
         sequence: AtomicU64::new(state.flushed_to.0),
         manifest_version: AtomicU64::new(state.version),
+        jobs: AtomicU64::new(0),
         garbage: Mutex::new(Garbage::default()),
         options: opening.options,
         opened_at: (ctx.clock.wall_nanos(), now),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Span};
 use varve_model::batch::RegionBatch;
 use varve_model::budget::Charge;
 use varve_model::id::{Sequence, SeriesId};
@@ -24,19 +25,30 @@ const IN_FLIGHT_MAX: usize = 8;
 /// Rows above which a block takes no further batch: copying large batches into one costs more than a block does.
 const BLOCK_ROWS: usize = 4096;
 
-type Reply = oneshot::Sender<Result<Ack>>;
+/// Who asked for a write, and in which span: the writer's own began when the region was opened.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) reply: oneshot::Sender<Result<Ack>>,
+    pub(super) span: Span,
+}
+
+impl Asker {
+    fn answer(self, answer: Result<Ack>) {
+        let _ = self.reply.send(answer);
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Command {
     Insert {
         batch: RegionBatch,
         charge: Charge,
-        reply: Reply,
+        asker: Asker,
     },
     Delete {
         matchers: Vec<Matcher>,
         time: TimeRange,
-        reply: Reply,
+        asker: Asker,
     },
     /// Answers everything before, then waits until the sender of the answer is dropped.
     Hold(oneshot::Sender<oneshot::Sender<()>>),
@@ -58,8 +70,20 @@ pub(super) async fn hold(commands: &mpsc::Sender<Command>) -> Result<Held> {
 /// Who waits for a block, and with which part of it.
 #[derive(Debug)]
 struct Waiter {
-    reply: Reply,
+    asker: Asker,
     ack: Ack,
+}
+
+/// The span of the request that waits for a block, or of the first of several.
+fn request_of(waiters: &[Waiter]) -> Span {
+    waiters.first().map_or_else(Span::none, |waiter| waiter.asker.span.clone())
+}
+
+/// Lets a stage follow from the other requests of its block.
+fn follow(stage: &Span, waiters: &[Waiter]) {
+    for waiter in waiters.iter().skip(1) {
+        stage.follows_from(waiter.asker.span.id());
+    }
 }
 
 #[derive(Debug)]
@@ -113,8 +137,11 @@ impl Worker {
     /// Carries out one command, with inserts that wait behind it; returns the command that did not fit.
     async fn handle(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
         match command {
-            Command::Insert { batch, charge, reply } => return self.insert((batch, charge, reply), commands).await,
-            Command::Delete { matchers, time, reply } => self.delete(&matchers, time, reply).await,
+            Command::Insert { batch, charge, asker } => return self.insert((batch, charge, asker), commands).await,
+            Command::Delete { matchers, time, asker } => {
+                let request = asker.span.clone();
+                self.delete(&matchers, time, asker).instrument(request).await;
+            }
             Command::Hold(ready) => {
                 self.drain().await;
                 let (release, released) = oneshot::channel();
@@ -133,7 +160,7 @@ impl Worker {
 
     async fn insert(
         &mut self,
-        first: (RegionBatch, Charge, Reply),
+        first: (RegionBatch, Charge, Asker),
         commands: &mut mpsc::Receiver<Command>,
     ) -> Option<Command> {
         let schema_version = first.0.schema_version;
@@ -146,21 +173,22 @@ impl Worker {
                 break;
             }
             match commands.try_recv() {
-                Ok(Command::Insert { batch, charge, reply }) if batch.schema_version == schema_version => {
-                    next = Some((batch, charge, reply));
+                Ok(Command::Insert { batch, charge, asker }) if batch.schema_version == schema_version => {
+                    next = Some((batch, charge, asker));
                 }
                 Ok(other) => rest = Some(other),
                 Err(_) => {}
             }
         }
         if !group.batches.is_empty() {
-            self.log_group(group).await;
+            let request = request_of(&group.waiters);
+            self.log_group(group).instrument(request).await;
         }
         rest
     }
 
     /// Checks one insert and adds it to the group, or answers it.
-    fn admit(&mut self, (batch, charge, reply): (RegionBatch, Charge, Reply), group: &mut Group) {
+    fn admit(&mut self, (batch, charge, asker): (RegionBatch, Charge, Asker), group: &mut Group) {
         let checked = check_schema(&batch, &self.shared.version.view().table.schema)
             .and_then(|()| check_series(&batch, &self.shared.index, &self.shared.indexes));
         let known = checked.and_then(|()| {
@@ -176,18 +204,16 @@ impl Worker {
         });
         let rows = batch.rows() as u64;
         match known {
-            Err(error) => {
-                let _ = reply.send(Err(error));
-            }
+            Err(error) => asker.answer(Err(error)),
             Ok(Known::Durable(sequence)) => {
-                let _ = reply.send(self.shared.check_permit().map(|()| Ack { sequence, rows }));
+                asker.answer(self.shared.check_permit().map(|()| Ack { sequence, rows }));
             }
-            Ok(Known::Pending(sequence)) => self.join(sequence, Waiter { reply, ack: Ack { sequence, rows } }, group),
+            Ok(Known::Pending(sequence)) => self.join(sequence, Waiter { asker, ack: Ack { sequence, rows } }, group),
             Ok(Known::Fresh) => {
                 group.rows += batch.rows();
                 let sequence = Sequence(self.counters.next_seq.0 + group.rows as u64 - 1);
                 self.shared.tokens.lock().begin(&batch.tokens, sequence);
-                group.waiters.push(Waiter { reply, ack: Ack { sequence, rows } });
+                group.waiters.push(Waiter { asker, ack: Ack { sequence, rows } });
                 match &mut group.charge {
                     None => group.charge = Some(charge),
                     Some(whole) => whole.absorb(charge),
@@ -206,10 +232,15 @@ impl Worker {
     }
 
     async fn log_group(&mut self, group: Group) {
-        let timer = StageTimer::start(Stage::Sequence);
-        let place = Place { region: self.shared.region(), epoch: self.shared.epoch() };
-        let block = batch::sequence(group.batches, &self.shared.index, &mut self.counters, place);
-        timer.finish(group.rows, 0);
+        let block = {
+            let stage = tracing::debug_span!("sequence", region = %self.shared.region(), rows = group.rows).entered();
+            follow(&stage, &group.waiters);
+            let timer = StageTimer::start(Stage::Sequence);
+            let place = Place { region: self.shared.region(), epoch: self.shared.epoch() };
+            let block = batch::sequence(group.batches, &self.shared.index, &mut self.counters, place);
+            timer.finish(group.rows, 0);
+            block
+        };
         if !block.new_series.is_empty() {
             self.shared.charge_index();
         }
@@ -217,7 +248,7 @@ impl Worker {
         self.log(block, group.waiters, charge).await;
     }
 
-    async fn delete(&mut self, matchers: &[Matcher], time: TimeRange, reply: Reply) {
+    async fn delete(&mut self, matchers: &[Matcher], time: TimeRange, asker: Asker) {
         let selected = match matchers {
             [] => Ok(None),
             matchers => {
@@ -226,22 +257,15 @@ impl Worker {
         };
         let series = match selected {
             Ok(series) => series,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
+            Err(error) => return asker.answer(Err(error)),
         };
         if time.is_empty() || series.as_ref().is_some_and(Vec::is_empty) {
             let sequence = Sequence(self.counters.next_seq.0 - 1);
-            let _ = reply.send(Ok(Ack { sequence, rows: 0 }));
-            return;
+            return asker.answer(Ok(Ack { sequence, rows: 0 }));
         }
         let charge = match self.shared.memory.charge(series.as_ref().map_or(0, |ids| ids.len() as u64 * 4)) {
             Ok(charge) => charge,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
+            Err(error) => return asker.answer(Err(error)),
         };
         let new_series = batch::undefined(&self.shared.index, self.counters.logged_series);
         let block = Block {
@@ -256,10 +280,14 @@ impl Worker {
         };
         advance(&block, &mut self.counters);
         let ack = Ack { sequence: block.last_seq(), rows: 0 };
-        self.log(block, vec![Waiter { reply, ack }], charge).await;
+        self.log(block, vec![Waiter { asker, ack }], charge).await;
     }
 
     /// Hands a block to the log.
+    #[tracing::instrument(
+        level = "debug", name = "append", skip_all,
+        fields(region = %block.region, first = block.first_seq.0, rows = block.rows())
+    )]
     async fn log(&mut self, block: Block, waiters: Vec<Waiter>, charge: Charge) {
         let timer = StageTimer::start(Stage::WalEncode);
         let mut bytes = Vec::with_capacity(block.bytes_len() / 4 + 256);
@@ -291,6 +319,9 @@ impl Worker {
         let InFlight { block, waiters, charge, .. } = in_flight;
         let shared = &self.shared;
         let (last, rows) = (block.last_seq(), block.rows() as usize);
+        let _request = request_of(&waiters).entered();
+        let stage = tracing::debug_span!("apply", region = %shared.region(), first = block.first_seq.0, rows).entered();
+        follow(&stage, &waiters);
         let timer = StageTimer::start(Stage::Apply);
         let tokens = block.tokens.clone();
         if let Err(error) = shared.version.apply(block) {
@@ -312,7 +343,7 @@ impl Worker {
                 // Durable and visible, but perhaps not ours to confirm any more.
                 Err(error) => Err(Error::unavailable(format!("{error}: the outcome of the write is unknown"))),
             };
-            let _ = waiter.reply.send(answer);
+            waiter.asker.answer(answer);
         }
     }
 
@@ -367,6 +398,6 @@ async fn durable(in_flight: &mut VecDeque<InFlight>) -> Result<()> {
 fn refuse(waiters: Vec<Waiter>, error: &Error) {
     for waiter in waiters {
         let kind = if error.kind() == ErrorKind::Busy { ErrorKind::Busy } else { ErrorKind::Unavailable };
-        let _ = waiter.reply.send(Err(Error::new(kind, error.message()).with_reason(error.reason())));
+        waiter.asker.answer(Err(Error::new(kind, error.message()).with_reason(error.reason())));
     }
 }

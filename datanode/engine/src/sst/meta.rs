@@ -9,6 +9,7 @@ pub use crate::store::path::FileName;
 
 /// A time bucket: `start <= ts < start + width`, in the table's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bucket {
     /// First timestamp inside.
     pub start: i64,
@@ -55,6 +56,16 @@ pub struct FileMeta {
     pub order: u32,
     /// Distinct series.
     pub series: u64,
+    /// Reserved for splits: only series in this partition key range count. Refused when set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_range: Option<(u64, u64)>,
+}
+
+impl FileMeta {
+    /// Whether a field is set that is reserved for what this varve does not know.
+    pub fn is_newer(&self) -> bool {
+        self.rollup != 0 || self.series_offset != 0 || self.key_range.is_some()
+    }
 }
 
 /// A delete that masks older rows in files.

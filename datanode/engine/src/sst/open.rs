@@ -90,8 +90,8 @@ impl OpenFiles {
 
 impl OpenFile {
     async fn open(ctx: &FileContext, meta: &FileMeta) -> Result<Self> {
-        if meta.rollup != 0 || meta.series_offset != 0 {
-            return Err(Error::unsupported("a file of a newer version: rollup or series offset"));
+        if meta.is_newer() {
+            return Err(Error::unsupported("a newer varve wrote it: rollup, series offset or key range"));
         }
         let paths = RegionPaths::new(meta.origin);
         let sidecar_path = paths.sidecar(meta.name);

@@ -241,6 +241,18 @@ fn rare_changes_take_a_dictionary_and_walks_take_deltas() {
     assert!(dictionary("f0") && !dictionary("f1") && !dictionary("time") && dictionary("host"));
 }
 
+#[tokio::test]
+async fn a_sidecar_of_another_format_is_refused() {
+    let (lab, _) = one_file().await;
+    let mut bytes = object(&lab, &lab.ctx.paths.sidecar(lab.files[0].name)).await;
+    let key = bytes.windows(12).position(|bytes| bytes == b"varve.format").expect("the key");
+    // Thrift: the value's field and length lie between key and value.
+    assert_eq!(bytes[key + 14], b'1');
+    bytes[key + 14] = b'2';
+    let error = sidecar::decode(bytes.into()).expect_err("format 2");
+    assert!(error.to_string().contains("unknown format"), "{error}");
+}
+
 proptest! {
     #[test]
     fn hostile_sidecars_are_errors(at in 0usize..10_000, byte in any::<u8>(), cut in any::<bool>()) {

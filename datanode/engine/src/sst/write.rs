@@ -17,6 +17,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
+use varve_model::budget::Charge;
 use varve_model::id::{RegionEpoch, RegionId, Sequence, SeriesId};
 use varve_model::table::TableInfo;
 use varve_model::time::{TimeRange, TimeUnit};
@@ -68,6 +69,8 @@ pub struct Writer {
     rows: u64,
     seq: (u64, u64),
     unique: bool,
+    /// Follows what is encoded: it may pass the limit, since a full memory gets room by this very file.
+    charge: Charge,
 }
 
 impl std::fmt::Debug for Writer {
@@ -87,6 +90,7 @@ pub struct Encoded {
     seq: (Sequence, Sequence),
     unique: bool,
     series: u64,
+    charge: Charge,
 }
 
 fn failed(error: ParquetError) -> Error {
@@ -94,8 +98,8 @@ fn failed(error: ParquetError) -> Error {
 }
 
 impl Writer {
-    /// An empty file.
-    pub fn new(spec: FileSpec, index: Arc<SeriesIndex>) -> Self {
+    /// An empty file; `charge` is set to its bytes in memory until they are uploaded.
+    pub fn new(spec: FileSpec, index: Arc<SeriesIndex>, charge: Charge) -> Self {
         let schema = schema::file_schema(&spec.table.schema);
         let bucket = spec.bucket.map_or(0, |bucket| bucket.start);
         Self {
@@ -109,6 +113,7 @@ impl Writer {
             rows: 0,
             seq: (u64::MAX, 0),
             unique: true,
+            charge,
         }
     }
 
@@ -148,6 +153,8 @@ impl Writer {
                 parquet.flush().map_err(failed)?;
             }
         }
+        let encoded = parquet.inner().capacity() + parquet.memory_size();
+        self.charge.set((encoded + self.runs.capacity() * size_of::<Run>()) as u64);
         Ok(())
     }
 
@@ -234,8 +241,9 @@ impl Writer {
         let time = self.runs.iter().fold(TimeRange::EMPTY, |time, run| time.union(run.time));
         let sidecar = Sidecar { runs: self.runs, checks };
         let sidecar = sidecar::encode(&sidecar, &keys, &data, crc32c(&data)).map_err(failed)?;
-        let (rows, unique, series) = (self.rows, self.unique, series.len() as u64);
-        Ok(Some(Encoded { spec: self.spec, data, sidecar, rows, time, seq, unique, series }))
+        let (rows, unique, series, mut charge) = (self.rows, self.unique, series.len() as u64, self.charge);
+        charge.set((data.len() + sidecar.len()) as u64);
+        Ok(Some(Encoded { spec: self.spec, data, sidecar, rows, time, seq, unique, series, charge }))
     }
 
     fn footer(&self, seq: (Sequence, Sequence)) -> [(&'static str, String); 11] {
@@ -261,7 +269,7 @@ impl Writer {
 impl Encoded {
     /// Bytes of both objects.
     pub fn bytes(&self) -> usize {
-        self.data.len() + self.sidecar.len()
+        self.charge.bytes() as usize
     }
 
     /// Number of rows.
@@ -292,6 +300,7 @@ impl Encoded {
             schema_version: self.spec.table.schema.version,
             order: self.spec.table.schema.primary_key.len() as u32,
             series: self.series,
+            key_range: None,
         })
     }
 }

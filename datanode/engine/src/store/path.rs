@@ -1,4 +1,4 @@
-//! Names of objects, exactly as docs/format/names has them.
+//! Names of objects, exactly as docs/format/names.md has them: its tables are read by the tests.
 //!
 //! Epochs are in every name, so that two owners never write the same key; hex
 //! is of fixed width, so that LIST order is numeric order.
@@ -12,6 +12,9 @@ use uuid::Uuid;
 use varve_model::id::{NodeEpoch, RegionEpoch, RegionId};
 use varve_model::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
+
+#[cfg(test)]
+mod tests;
 
 /// Stem of a file's objects: `{region_epoch:016x}-{uuid}`. Fresh for every file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +62,40 @@ impl Serialize for FileName {
 impl<'de> Deserialize<'de> for FileName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Longest name of a referrer.
+const REFERRER_BYTES_MAX: usize = 128;
+
+/// Who refers to files of a region that is not its own: lower-case letters, digits and hyphens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Referrer(String);
+
+impl Referrer {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Referrer {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !text.is_empty() && text.len() <= REFERRER_BYTES_MAX && text.bytes().all(is_plain) {
+            Ok(Self(text))
+        } else {
+            Err(Error::invalid(format!("'{text}' cannot name a referrer")))
+        }
+    }
+}
+
+impl From<Referrer> for String {
+    fn from(referrer: Referrer) -> Self {
+        referrer.0
     }
 }
 
@@ -135,6 +172,16 @@ impl RegionPaths {
     pub fn index(&self, name: FileName) -> Path {
         Path::from(format!("{}/i/{name}.idx", self.prefix))
     }
+
+    /// Folder of references to the region's files.
+    pub fn references(&self) -> Path {
+        Path::from(format!("{}/ref", self.prefix))
+    }
+
+    /// What a referrer needs of the region.
+    pub fn reference(&self, referrer: &Referrer) -> Path {
+        Path::from(format!("{}/ref/{}", self.prefix, referrer.0))
+    }
 }
 
 /// The session object of a datanode's lifetime.
@@ -150,6 +197,16 @@ pub fn wal_lane(node: NodeEpoch, lane: u8) -> Path {
 /// A slot of a WAL lane.
 pub fn wal_object(node: NodeEpoch, lane: u8, seq: u64) -> Path {
     Path::from(format!("wal/{node}/{lane:02x}/{seq:016x}.wal"))
+}
+
+/// Folder of the objects that one check of the bucket writes and deletes again.
+pub fn probe(random: u128) -> Path {
+    Path::from(format!("probe/{random:032x}"))
+}
+
+/// The file of a listed data file, sidecar or index segment; `None` for a name that is not ours.
+pub fn file_of(path: &Path) -> Option<FileName> {
+    path.filename()?.split_once('.')?.0.parse().ok()
 }
 
 /// The number at the end of a listed name; `None` for a name that is not ours.

@@ -61,6 +61,7 @@ pub(crate) fn table_of(schema: Schema, mode: MergeMode) -> TableInfo {
         options: TableOptions { merge_mode: mode, ..TableOptions::default() },
         partition: Partition::even(1).expect("one region"),
         created_ms: 0,
+        requires: Vec::new(),
     }
 }
 

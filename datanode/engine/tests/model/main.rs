@@ -15,6 +15,7 @@ mod files;
 mod lease;
 mod local;
 mod log;
+mod references;
 
 /// Which bounds to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,6 +39,7 @@ fn table() -> TableRecord {
         },
         partition: Partition::even(2).expect("two regions"),
         created_ms: 1_790_000_000_000,
+        requires: Vec::new(),
     };
     let mut next = info.clone();
     next.schema = next.schema.add_columns(vec![NewColumn::tag("région")]).expect("widen");
@@ -181,5 +182,43 @@ proptest! {
             panic!("a number")
         };
         prop_assert_eq!(back.to_bits(), bits);
+    }
+}
+
+#[test]
+fn the_page_of_names_has_every_kind() {
+    let page = include_str!("../../../../docs/format/names.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Metadata")).expect("section");
+    let row = |line: &str| {
+        let (kind, what) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((kind.to_owned(), what.starts_with("reserved")))
+    };
+    let mut page = section.lines().filter_map(row).collect::<Vec<_>>();
+    let written = frozen().into_iter().map(|(key, _)| (key.split('/').next().expect("kind").to_owned(), false));
+    let mut code = written.chain(RESERVED_KINDS.map(|kind| (kind.to_owned(), true))).collect::<Vec<_>>();
+    page.sort();
+    code.sort();
+    code.dedup();
+    assert_eq!(page, code);
+}
+
+#[test]
+fn reserved_members_of_a_table_are_refused_when_they_are_set() {
+    let key = TableKey(TableId(7));
+    let bytes = encode(&key, &table()).expect("encode");
+    let whole = serde_json::from_slice::<Envelope<'_>>(&bytes).expect("JSON").data.get();
+    for (from, to) in [
+        ("\"created_ms\":", "\"requires\":[\"rollup\"],\"created_ms\":"),
+        ("\"nullable\":", "\"merge\":\"sum\",\"nullable\":"),
+    ] {
+        let data = whole.replacen(from, to, 1);
+        assert_ne!(data, whole);
+        let read = |data: &str| {
+            let crc = checksum(&key.text(), data);
+            decode(&key, format!("{{\"v\":1,\"kind\":\"table\",\"crc\":{crc},\"data\":{data}}}").as_bytes())
+        };
+        let error = read(&data).expect_err("a newer record");
+        assert!(error.to_string().contains("a newer varve wrote this"), "{error}");
+        read(&data.replace("[\"rollup\"]", "[]").replace("\"sum\"", "null")).expect("nothing is required");
     }
 }

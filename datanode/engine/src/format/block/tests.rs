@@ -106,6 +106,19 @@ fn a_small_integer_row_takes_about_ten_bytes() {
     assert!(bytes_of(&block).len() < 10 * rows as usize);
 }
 
+#[test]
+fn reserved_bytes_and_unknown_versions_are_refused_though_the_checksum_holds() {
+    // Version, kind, reserved, reserved: first and last byte.
+    for at in [4, 5, 6, 7, 72, 79] {
+        let mut bytes = bytes_of(&rows());
+        bytes[at] = bytes[at].wrapping_add(2);
+        let body = bytes.len() - 4;
+        let crc = crate::format::checksum::crc32c(&bytes[..body]);
+        bytes[body..].copy_from_slice(&crc.to_le_bytes());
+        assert!(head(&bytes).is_err() && decode(&bytes).is_err(), "byte {at}");
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_bytes_never_panic(at in 0usize..400, noise in prop::collection::vec(any::<u8>(), 1..60)) {

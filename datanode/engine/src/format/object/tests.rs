@@ -49,6 +49,21 @@ fn a_flipped_bit_anywhere_is_found() {
     }
 }
 
+#[test]
+fn reserved_bytes_and_unknown_versions_are_refused_though_the_checksums_hold() {
+    let whole = data();
+    let trailer = whole.len() - TRAILER;
+    for at in [4, 5, 6, 64, 75, trailer + 12, trailer + 15] {
+        let mut bytes = whole.clone();
+        bytes[at] = bytes[at].wrapping_add(2);
+        let crc = crc32c(&bytes[..HEADER - 4]);
+        bytes[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c(&bytes[..trailer + 16]);
+        bytes[trailer + 16..trailer + 20].copy_from_slice(&crc.to_le_bytes());
+        assert!(decode(&bytes).is_err(), "byte {at}");
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

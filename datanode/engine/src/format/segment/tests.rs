@@ -63,6 +63,30 @@ fn a_flipped_bit_anywhere_is_found() {
     }
 }
 
+#[test]
+fn reserved_bytes_and_unknown_versions_are_refused_though_the_checksum_holds() {
+    for at in [4, 5, 7, 52, 59] {
+        let mut bytes = header().encode();
+        bytes[at] = bytes[at].wrapping_add(2);
+        let crc = crate::format::checksum::crc32c(&bytes[..HEADER - 4]);
+        bytes[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
+        assert!(SegmentHeader::decode(&bytes).is_err(), "byte {at} of the header");
+    }
+    for at in [12, 13, 15] {
+        let mut bytes = record(RecordKind::Group, b"some blocks");
+        bytes[at] = bytes[at].wrapping_add(2);
+        let crc = record_crc(&bytes);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        assert!(take_record(&bytes).is_err(), "byte {at} of a record");
+    }
+    let footer = encode_footer(&[entry()]);
+    for at in [footer.len() - 8, footer.len() - 1] {
+        let mut bytes = footer.clone();
+        bytes[at] = 1;
+        assert!(decode_footer(&bytes).is_err(), "byte {at} of a footer");
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
