@@ -7,5 +7,4 @@ mod query;
 mod service;
 
 pub use config::DatanodeConfig;
-pub use query::Connect;
 pub use service::{Datanode, DatanodeSetup, Storage, start};

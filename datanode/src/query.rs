@@ -26,13 +26,12 @@ use varve_query::exchange::{Host, Worker};
 use varve_query::fragment;
 use varve_query::operator::RegionReader;
 use varve_service::task::TaskSet;
-use varve_service::telemetry::stage::{Stage, count};
+use varve_service::telemetry::stage::{Stage, counted};
 
 mod peers;
 #[cfg(test)]
 mod tests;
 
-pub use peers::Connect;
 pub(crate) use peers::Peers;
 
 /// Batches that a stream of a region may be ahead of its reader.
@@ -74,12 +73,7 @@ impl Queries {
         }
         .instrument(span.clone())
         .await?;
-        let counted = stream.inspect(|batch| {
-            if let Ok(batch) = batch {
-                count(Stage::Fragment, batch.num_rows(), batch.get_array_memory_size());
-            }
-        });
-        Ok(ScanReply { schema, stream: Box::pin(counted) })
+        Ok(ScanReply { schema, stream: counted(stream, Stage::Fragment).boxed() })
     }
 
     /// Holds a task of a stage, or answers rows of one. Errors: `InvalidRequest` for bytes of another version;
@@ -91,13 +85,8 @@ impl Queries {
             exchange: Arc::new(self.peers.asked_by(call)),
         };
         let (schema, stream) = self.worker.serve(&ticket, host).instrument(span).await?;
-        let counted = stream.inspect(|batch| {
-            if let Ok(batch) = batch {
-                count(Stage::Fragment, batch.num_rows(), batch.get_array_memory_size());
-            }
-        });
         let stop = self.reader.tasks.token().clone();
-        Ok(ScanReply { schema, stream: Box::pin(unless_stopped(counted, stop)) })
+        Ok(ScanReply { schema, stream: Box::pin(unless_stopped(counted(stream, Stage::Fragment), stop)) })
     }
 
     /// Rows of one region. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.

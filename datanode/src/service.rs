@@ -17,8 +17,8 @@ use varve_model::id::{NodeId, RegionId};
 use varve_model::{Error, ErrorKind, Result, ResultExt};
 use varve_proto::call::Call;
 use varve_proto::datanode::{
-    BatchStream, DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteAck, WriteReply,
-    WriteRequest,
+    BatchStream, Connect, DatanodeApi, DescribeRequest, Description, RegionWrite, ScanReply, ScanTicket, WriteAck,
+    WriteReply, WriteRequest,
 };
 use varve_proto::metasrv::{Life, MetasrvApi, Registration, Session};
 use varve_service::clock::SharedClock;
@@ -29,7 +29,7 @@ use varve_service::telemetry::running::{Running, Work};
 use crate::config::DatanodeConfig;
 use crate::heartbeat::{End, Heart};
 use crate::host::Host;
-use crate::query::{Connect, Peers, Queries};
+use crate::query::{Peers, Queries};
 
 mod storage;
 

@@ -8,7 +8,7 @@ mod view;
 mod watch;
 
 pub(crate) use clients::Clients;
-pub use clients::Connect;
 pub(crate) use retry::with_routes;
 pub(crate) use view::{Database, Table, View};
 pub(crate) use watch::Feed;
+pub use varve_proto::datanode::Connect;

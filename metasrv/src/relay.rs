@@ -3,6 +3,8 @@
 //! All of it is in memory and ends with the term: a lost question is the
 //! asker's to repeat. A frontend draws its number itself, and draws it at random,
 //! so that after a change of leader those who come back rarely find theirs taken.
+//! Until they had the time to come back, one that is not there may live: what it
+//! would say to a cancel is unknown, which is not the same as no.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use varve_model::id::FrontendId;
 use varve_model::{Error, Result};
-use varve_proto::metasrv::{Answer, Answers, Change, Inquiry, Messages, News, Question, Watcher};
+use varve_proto::metasrv::{ABSENCE_MAX, Answer, Answers, Change, Inquiry, Messages, News, Question, Watcher};
 use varve_service::clock::SharedClock;
 
 #[cfg(test)]
@@ -29,11 +31,15 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Relay {
     state: Mutex<State>,
     clock: SharedClock,
+    /// When the term began, which leaves all seats.
+    began: Duration,
 }
 
 #[derive(Debug)]
 struct State {
     seats: BTreeMap<FrontendId, Seat>,
+    /// When a seat was left in this term; as many as there are numbers.
+    left: BTreeMap<FrontendId, Duration>,
     /// Counts streams, so that the end of an old one does not take a new one's seat.
     streams: u64,
     /// Starts at random: an answer to an earlier leader's question meets none of this one's.
@@ -57,9 +63,10 @@ struct Seated {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        let seats = &mut self.relay.state.lock().seats;
-        if seats.get(&self.frontend).is_some_and(|seat| seat.stream == self.stream) {
-            seats.remove(&self.frontend);
+        let mut state = self.relay.state.lock();
+        if state.seats.get(&self.frontend).is_some_and(|seat| seat.stream == self.stream) {
+            state.seats.remove(&self.frontend);
+            state.left.insert(self.frontend, self.relay.clock.boot());
         }
     }
 }
@@ -79,8 +86,15 @@ impl Drop for Waiting<'_> {
 impl Relay {
     pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
         let next_question = clock.random() as u64 >> 1;
-        let state = State { seats: BTreeMap::new(), streams: 0, next_question, waiting: BTreeMap::new() };
-        Arc::new(Self { state: Mutex::new(state), clock })
+        let state = State {
+            seats: BTreeMap::new(),
+            left: BTreeMap::new(),
+            streams: 0,
+            next_question,
+            waiting: BTreeMap::new(),
+        };
+        let began = clock.boot();
+        Arc::new(Self { state: Mutex::new(state), clock, began })
     }
 
     /// The frontend's news: its number, then the catalog's as they come, and questions between them.
@@ -125,7 +139,11 @@ impl Relay {
 
     /// Asks all frontends but one. See [`varve_proto::metasrv::MetasrvApi::ask`].
     pub(crate) async fn ask(&self, from: FrontendId, inquiry: Inquiry, timeout: Duration) -> Answers {
-        let is_cancel = matches!(inquiry, Inquiry::Cancel(_));
+        let owner = match &inquiry {
+            Inquiry::Cancel(cancel) => Some(cancel.process.frontend()),
+            Inquiry::Processes => None,
+        };
+        let mut absent = owner.filter(|owner| *owner != from && self.may_come_back(*owner));
         let (waiting, mut said, mut silent) = self.send(from, inquiry);
         let over = self.clock.sleep(timeout.min(WAIT_MAX));
         tokio::pin!(over);
@@ -137,14 +155,24 @@ impl Relay {
             };
             silent.remove(&frontend);
             // A connection is on one frontend.
-            let is_enough = is_cancel && answer == Answer::Cancelled(true);
+            let is_enough = owner.is_some() && answer == Answer::Cancelled(true);
             answers.push(answer);
             if is_enough {
                 silent.clear();
+                absent = None;
             }
         }
         drop(waiting);
+        silent.extend(absent);
         Answers { answers, silent: silent.into_iter().collect() }
+    }
+
+    /// Whether a frontend that is not here may live.
+    fn may_come_back(&self, frontend: FrontendId) -> bool {
+        let state = self.state.lock();
+        let since = state.left.get(&frontend).copied().unwrap_or(self.began);
+        let is_number = (1..=FrontendId::MAX).contains(&frontend.0);
+        is_number && !state.seats.contains_key(&frontend) && self.clock.boot() < since + ABSENCE_MAX
     }
 
     /// Puts the question on every other watch; who was asked, and where their answers come.

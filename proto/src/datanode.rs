@@ -17,6 +17,10 @@ use varve_model::time::TimeRange;
 
 use crate::call::Call;
 
+mod clients;
+
+pub use clients::{Clients, Connect};
+
 /// What a datanode does for frontends.
 #[async_trait]
 pub trait DatanodeApi: Debug + Send + Sync {

@@ -24,7 +24,7 @@ use crate::wire::ScanChunk;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of one piece, roughly: small against the window, large against the framing.
+/// Bytes of one piece, roughly: what a sender holds of a stream that waits for its window, and large against the framing.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The pieces of a reply: first the schema, then the batches. An error ends it with its status.

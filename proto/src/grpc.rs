@@ -6,6 +6,7 @@ mod connect;
 mod datanode;
 mod listen;
 mod metasrv;
+mod window;
 
 pub use datanode::{DatanodeClient, serve_datanode};
 pub use listen::{MESSAGE_BYTES_MAX, Services};

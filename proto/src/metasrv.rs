@@ -21,7 +21,7 @@ use crate::call::Call;
 
 mod relay;
 
-pub use relay::{Answer, Answers, Inquiry, Question, Watcher};
+pub use relay::{ABSENCE_MAX, Answer, Answers, Inquiry, Question, WATCH_PAUSE_MAX, Watcher};
 
 /// A stream that metasrv or a datanode keeps open.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
@@ -60,7 +60,8 @@ pub trait MetasrvApi: Debug + Send + Sync {
     async fn region_statistics(&self, call: &Call, table: Option<TableId>) -> Result<Vec<RegionReport>>;
 
     /// Asks all frontends but the asking one, and waits for their answers: for a second, or as long
-    /// as the call if that is less. What is lost with a leader is the caller's to ask again.
+    /// as the call if that is less. What is lost with a leader is the caller's to ask again: a
+    /// frontend that a cancel is for and that has not come to a new leader yet counts as silent.
     async fn ask(&self, call: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers>;
 
     /// A frontend's answer to a [`Question`]; nothing happens when nobody waits for it any more.

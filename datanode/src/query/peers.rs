@@ -3,66 +3,35 @@
 //! The only calls of a datanode to another one, made on behalf of a frontend's
 //! call and within its time.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use parking_lot::Mutex;
 use varve_model::Result;
-use varve_model::id::NodeId;
 use varve_proto::call::Call;
-use varve_proto::datanode::{DatanodeApi, ScanTicket};
+use varve_proto::datanode::{Clients, Connect, ScanTicket};
 use varve_query::exchange::{Exchange, Peer};
 use varve_query::operator::BatchStream;
 use varve_service::clock::SharedClock;
-use varve_service::telemetry::stage::{Stage, count};
+use varve_service::telemetry::stage::{Stage, counted};
 
-/// Makes a client of the datanode at an address.
-pub type Connect = Arc<dyn Fn(NodeId, &str) -> Result<Arc<dyn DatanodeApi>> + Send + Sync>;
-
-/// A client and the address that it was made for.
-type Open = (String, Arc<dyn DatanodeApi>);
-
-/// Clients of other datanodes, made when first needed and again when a node moved. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Peers(Arc<Inner>);
-
-struct Inner {
-    connect: Connect,
+/// Other datanodes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    clients: Arc<Clients>,
     clock: SharedClock,
-    open: Mutex<BTreeMap<NodeId, Open>>,
-}
-
-impl fmt::Debug for Peers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("open", &self.0.open.lock().keys()).finish_non_exhaustive()
-    }
 }
 
 impl Peers {
     pub(crate) fn new(connect: Connect, clock: SharedClock) -> Self {
-        Self(Arc::new(Inner { connect, clock, open: Mutex::default() }))
+        Self { clients: Arc::new(Clients::new(connect)), clock }
     }
 
     /// The peers for the work that this call asks for.
     pub(super) fn asked_by(&self, call: &Call) -> Asked {
-        Asked { peers: self.clone(), call: call.clone(), end: self.0.clock.boot() + call.timeout }
-    }
-
-    fn client(&self, peer: &Peer) -> Result<Arc<dyn DatanodeApi>> {
-        let mut open = self.0.open.lock();
-        if let Some((known, client)) = open.get(&peer.node)
-            && *known == peer.address
-        {
-            return Ok(Arc::clone(client));
-        }
-        let client = (self.0.connect)(peer.node, &peer.address)?;
-        open.insert(peer.node, (peer.address.clone(), Arc::clone(&client)));
-        Ok(client)
+        Asked { peers: self.clone(), call: call.clone(), end: self.clock.boot() + call.timeout }
     }
 }
 
@@ -78,14 +47,10 @@ pub(super) struct Asked {
 #[async_trait]
 impl Exchange for Asked {
     async fn open(&self, peer: &Peer, ticket: Bytes) -> Result<BatchStream> {
-        let timeout = self.end.saturating_sub(self.peers.0.clock.boot());
+        let timeout = self.end.saturating_sub(self.peers.clock.boot());
         let call = Call { timeout, ..self.call.clone() };
-        let reply = self.peers.client(peer)?.scan(&call, ScanTicket::Exchange(ticket)).await?;
-        let counted = reply.stream.inspect(|batch| {
-            if let Ok(batch) = batch {
-                count(Stage::Shuffle, batch.num_rows(), batch.get_array_memory_size());
-            }
-        });
-        Ok(counted.boxed())
+        let client = self.peers.clients.client(peer.node, &peer.address)?;
+        let reply = client.scan(&call, ScanTicket::Exchange(ticket)).await?;
+        Ok(counted(reply.stream, Stage::Shuffle).boxed())
     }
 }

@@ -1,53 +1,26 @@
-//! A client per datanode, made when first needed and again when the node moved.
+//! Datanodes at the addresses that a view has of them.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use varve_model::id::NodeId;
 use varve_model::{Error, Result};
-use varve_proto::datanode::DatanodeApi;
+use varve_proto::datanode::{self, Connect, DatanodeApi};
 
 use super::view::View;
 
-/// Makes a client of the datanode at an address; in process the address is empty.
-pub type Connect = Arc<dyn Fn(NodeId, &str) -> Result<Arc<dyn DatanodeApi>> + Send + Sync>;
-
-/// A client and the address that it was made for.
-type Open = (String, Arc<dyn DatanodeApi>);
-
 /// Clients by node.
-pub(crate) struct Clients {
-    connect: Connect,
-    open: Mutex<BTreeMap<NodeId, Open>>,
-}
-
-impl fmt::Debug for Clients {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients").field("open", &self.open.lock().keys()).finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub(crate) struct Clients(datanode::Clients);
 
 impl Clients {
     pub(crate) fn new(connect: Connect) -> Self {
-        Self { connect, open: Mutex::default() }
+        Self(datanode::Clients::new(connect))
     }
 
     /// The client of a node. Errors: `Unavailable` when the view has no address of it.
     pub(crate) fn client(&self, view: &View, node: NodeId) -> Result<Arc<dyn DatanodeApi>> {
-        let address = view
-            .nodes
-            .get(&node)
-            .ok_or_else(|| Error::unavailable(format!("the address of datanode {node} is not known yet")))?;
-        let mut open = self.open.lock();
-        if let Some((known, client)) = open.get(&node)
-            && known == address
-        {
-            return Ok(Arc::clone(client));
-        }
-        let client = (self.connect)(node, address)?;
-        open.insert(node, (address.clone(), Arc::clone(&client)));
-        Ok(client)
+        let address = view.nodes.get(&node);
+        let unknown = || Error::unavailable(format!("the address of datanode {node} is not known yet"));
+        self.0.client(node, address.ok_or_else(unknown)?)
     }
 }

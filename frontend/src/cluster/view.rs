@@ -13,6 +13,9 @@ use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::{Change, News};
 use varve_query::column::ScanTable;
 
+#[cfg(test)]
+mod tests;
+
 /// Everything metasrv has told, up to a revision.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
@@ -22,6 +25,8 @@ pub(crate) struct View {
     pub(crate) databases: BTreeMap<String, Arc<Database>>,
     /// Addresses of datanodes.
     pub(crate) nodes: BTreeMap<NodeId, String>,
+    /// The tables of all databases: regions name their table by its id.
+    by_id: Arc<BTreeMap<TableId, Arc<Table>>>,
 }
 
 /// A database with its tables.
@@ -43,13 +48,16 @@ pub(crate) struct Table {
     pub(crate) scan: Arc<ScanTable>,
     /// Index into the schema's columns, by name.
     by_name: FxHashMap<String, usize>,
+    /// Index into the routes.
+    by_region: FxHashMap<RegionId, usize>,
 }
 
 impl Table {
     fn new(info: Arc<TableInfo>, database: Arc<DatabaseInfo>, routes: Arc<[Route]>) -> Self {
         let scan = Arc::new(ScanTable::new(&info.name, &info.schema));
         let by_name = info.schema.columns.iter().enumerate().map(|(at, column)| (column.name.clone(), at)).collect();
-        Self { info, database, routes, scan, by_name }
+        let by_region = routes.iter().enumerate().map(|(at, route)| (route.region, at)).collect();
+        Self { info, database, routes, scan, by_name, by_region }
     }
 
     /// The column of this name.
@@ -64,7 +72,7 @@ impl Table {
 
     /// Where a region is. Errors: `StaleRoute` when this view does not know it.
     pub(crate) fn route(&self, region: RegionId) -> Result<&Route> {
-        self.routes.iter().find(|route| route.region == region).ok_or_else(|| {
+        self.by_region.get(&region).map(|&at| &self.routes[at]).ok_or_else(|| {
             Error::new(varve_model::ErrorKind::StaleRoute, format!("region {region} has no owner in this view"))
         })
     }
@@ -93,7 +101,7 @@ impl View {
 
     /// The table of this id.
     pub(crate) fn table_by_id(&self, id: TableId) -> Option<&Arc<Table>> {
-        self.databases.values().flat_map(|database| database.tables.values()).find(|table| table.info.id == id)
+        self.by_id.get(&id)
     }
 
     /// The view after this news.
@@ -110,7 +118,7 @@ impl View {
                 next.nodes.extend(catalog.nodes.iter().cloned());
             }
             Change::Database(info) => next.put_database(info),
-            Change::DatabaseDropped(id) => next.databases.retain(|_, database| database.info.id != *id),
+            Change::DatabaseDropped(id) => drop(next.remove_database(*id)),
             Change::Table(info, routes) => next.put_table(info, routes),
             Change::TableDropped(id) => next.remove_table(*id),
             Change::Node(id, address) => {
@@ -123,18 +131,13 @@ impl View {
     }
 
     fn put_database(&mut self, info: &Arc<DatabaseInfo>) {
-        let old = self.databases.values().find(|database| database.info.id == info.id).cloned();
-        let tables = old.map(|old| {
-            self.databases.remove(&old.info.name);
-            old.tables.clone()
-        });
-        // Tables inherit the ttl live, so they are made anew.
-        let tables = tables.unwrap_or_default().into_iter().map(|(name, table)| {
-            let fresh = Table::new(Arc::clone(&table.info), Arc::clone(info), Arc::clone(&table.routes));
-            (name, Arc::new(fresh))
-        });
-        let database = Database { info: Arc::clone(info), tables: tables.collect() };
+        let tables = self.remove_database(info.id);
+        let database = Database { info: Arc::clone(info), tables: BTreeMap::new() };
         self.databases.insert(info.name.clone(), Arc::new(database));
+        // Tables inherit the ttl live, so they are made anew.
+        for table in tables {
+            self.put_table(&table.info, &table.routes);
+        }
     }
 
     fn put_table(&mut self, info: &Arc<TableInfo>, routes: &Arc<[Route]>) {
@@ -143,15 +146,30 @@ impl View {
             // Changes come in order, so the database was dropped before: its tables are gone with it.
             return;
         };
-        let table = Table::new(Arc::clone(info), Arc::clone(&database.info), Arc::clone(routes));
-        Arc::make_mut(database).tables.insert(info.name.clone(), Arc::new(table));
+        let table = Arc::new(Table::new(Arc::clone(info), Arc::clone(&database.info), Arc::clone(routes)));
+        Arc::make_mut(database).tables.insert(info.name.clone(), Arc::clone(&table));
+        Arc::make_mut(&mut self.by_id).insert(info.id, table);
+    }
+
+    /// Removes a database; its tables.
+    fn remove_database(&mut self, id: DatabaseId) -> Vec<Arc<Table>> {
+        let Some(name) = self.database_by_id(id).map(|database| database.info.name.clone()) else { return Vec::new() };
+        let tables = self.databases.remove(&name).map(|database| database.tables.values().cloned().collect());
+        let tables: Vec<Arc<Table>> = tables.unwrap_or_default();
+        let by_id = Arc::make_mut(&mut self.by_id);
+        for table in &tables {
+            by_id.remove(&table.info.id);
+        }
+        tables
     }
 
     fn remove_table(&mut self, id: TableId) {
-        for database in self.databases.values_mut() {
-            if database.tables.values().any(|table| table.info.id == id) {
-                Arc::make_mut(database).tables.retain(|_, table| table.info.id != id);
-            }
+        let Some(table) = self.by_id.get(&id).cloned() else { return };
+        Arc::make_mut(&mut self.by_id).remove(&id);
+        if let Some(database) = self.databases.get_mut(&table.database.name)
+            && database.tables.get(&table.info.name).is_some_and(|named| named.info.id == id)
+        {
+            Arc::make_mut(database).tables.remove(&table.info.name);
         }
     }
 

@@ -11,15 +11,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use varve_model::{Error, Result};
 use varve_proto::call::Call;
-use varve_proto::metasrv::{Answer, Answers, Change, Inquiry, MetasrvApi, Procedure, Question, RegionReport, Watcher};
+use varve_proto::metasrv::{
+    Answer, Answers, Change, Inquiry, MetasrvApi, News, Procedure, Question, RegionReport, WATCH_PAUSE_MAX, Watcher,
+};
 use varve_protocol::process::Processes;
 use varve_service::clock::SharedClock;
 
 use super::view::View;
 
-/// First and longest pause before the watch is opened again.
+#[cfg(test)]
+mod tests;
+
+/// The pause before a watch that brought news is opened again; doubled for each one that brought none.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The watch is open for as long as the frontend lives.
 const WATCH_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
@@ -61,49 +65,59 @@ impl Feed {
     pub(crate) async fn follow(self: Arc<Self>, token: CancellationToken) {
         let mut pause = PAUSE_MIN;
         loop {
-            tokio::select! {
+            let (has_news, error) = tokio::select! {
                 () = token.cancelled() => return,
-                outcome = self.follow_once() => match outcome {
-                    Ok(()) => pause = PAUSE_MIN,
-                    Err(error) => tracing::warn!(%error, "watch on metasrv ended, opening it again"),
-                },
+                ended = self.follow_once() => ended,
+            };
+            tracing::warn!(%error, "watch on metasrv ended, opening it again");
+            // However a watch ends, one that brought news makes up for all that brought none.
+            if has_news {
+                pause = PAUSE_MIN;
             }
             tokio::select! {
                 () = token.cancelled() => return,
-                () = self.clock.sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                () = self.clock.sleep(pause) => pause = (pause * 2).min(WATCH_PAUSE_MAX),
             }
         }
     }
 
-    /// One watch to its end; `Ok` when it brought news.
-    async fn follow_once(&self) -> Result<()> {
+    /// One watch to its end: whether it brought news, and why it ended.
+    async fn follow_once(&self) -> (bool, Error) {
         let call = Call::system(format!("watch-{:016x}", self.clock.random() as u64), WATCH_TIMEOUT);
         let watcher = Watcher { life: self.life, wish: self.processes.frontend() };
-        let mut messages = self.metasrv.watch(&call, Some(watcher)).await?;
-        let mut heard = false;
-        while let Some(news) = messages.next().await {
-            let news = news?;
-            match &news.change {
-                Change::Seated(frontend) => {
-                    self.processes.renumber(*frontend);
-                    continue;
-                }
-                Change::Asked(question) => {
-                    if self.questions.try_send(question.clone()).is_err() {
-                        // Who asked is told that this frontend did not answer.
-                        tracing::debug!("a question of another frontend is dropped: too many wait");
-                    }
-                    continue;
-                }
-                _ => {}
+        let mut messages = match self.metasrv.watch(&call, Some(watcher)).await {
+            Ok(messages) => messages,
+            Err(error) => return (false, error),
+        };
+        let mut has_news = false;
+        loop {
+            match messages.next().await {
+                Some(Ok(news)) => has_news |= self.take(&news),
+                Some(Err(error)) => return (has_news, error),
+                None => return (has_news, Error::unavailable("metasrv closed the watch")),
             }
-            let next = self.view.read().after(&news);
-            let revision = next.revision;
-            *self.view.write() = Arc::new(next);
-            self.revision.send_replace(Some(revision));
-            heard = true;
         }
-        if heard { Ok(()) } else { Err(Error::unavailable("metasrv closed the watch before its first news")) }
+    }
+
+    /// Takes what the watch brings. Whether it is news of the catalog, not a word to this frontend.
+    fn take(&self, news: &News) -> bool {
+        match &news.change {
+            Change::Seated(frontend) => self.processes.renumber(*frontend),
+            Change::Asked(question) => {
+                if self.questions.try_send(question.clone()).is_err() {
+                    // Who asked is told that this frontend did not answer.
+                    tracing::debug!("a question of another frontend is dropped: too many wait");
+                }
+            }
+            _ => {
+                let next = self.view.read().after(news);
+                let revision = next.revision;
+                *self.view.write() = Arc::new(next);
+                self.revision.send_replace(Some(revision));
+                return true;
+            }
+        }
+        false
     }
 
     /// The current view.

@@ -7,7 +7,7 @@ use varve_model::Result;
 use varve_model::scan::ScanSpec;
 use varve_proto::datanode::ScanTicket;
 use varve_query::operator::{BatchStream, RegionReader};
-use varve_service::telemetry::stage::{Stage, count};
+use varve_service::telemetry::stage::{Stage, counted};
 
 use futures::StreamExt;
 
@@ -31,11 +31,6 @@ impl RegionReader for RemoteReader {
         let node = self.fleet.owner(spec.region)?;
         let client = self.fleet.client(node)?;
         let reply = client.scan(&self.fleet.deadline().call(), ScanTicket::Region(spec)).await?;
-        let counted = reply.stream.inspect(|batch| {
-            if let Ok(batch) = batch {
-                count(Stage::Exchange, batch.num_rows(), batch.get_array_memory_size());
-            }
-        });
-        Ok(counted.boxed())
+        Ok(counted(reply.stream, Stage::Exchange).boxed())
     }
 }

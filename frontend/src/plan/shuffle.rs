@@ -11,7 +11,7 @@ use varve_proto::datanode::ScanTicket;
 use varve_query::context::Sessions;
 use varve_query::exchange::{Exchange, Peer, Setting, shuffle};
 use varve_query::operator::BatchStream;
-use varve_service::telemetry::stage::{Stage, count};
+use varve_service::telemetry::stage::{Stage, counted};
 
 use super::distribute::Fleet;
 
@@ -36,11 +36,6 @@ impl Exchange for Fleet {
     async fn open(&self, peer: &Peer, ticket: Bytes) -> Result<BatchStream> {
         let client = self.client(peer.node)?;
         let reply = client.scan(&self.deadline().call(), ScanTicket::Exchange(ticket)).await?;
-        let counted = reply.stream.inspect(|batch| {
-            if let Ok(batch) = batch {
-                count(Stage::Exchange, batch.num_rows(), batch.get_array_memory_size());
-            }
-        });
-        Ok(counted.boxed())
+        Ok(counted(reply.stream, Stage::Exchange).boxed())
     }
 }

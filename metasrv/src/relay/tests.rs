@@ -125,3 +125,65 @@ async fn alone_nobody_is_waited_for() {
     let (asker, _asker) = watch(&relay, 1, 1).await;
     assert_eq!(relay.ask(asker, Inquiry::Processes, SECOND).await, Answers::default());
 }
+
+/// A cancel of a statement on this frontend.
+fn kill_on(frontend: FrontendId) -> Inquiry {
+    Inquiry::Cancel(Cancel { process: ProcessId::new(frontend, 5), scope: CancelScope::Statement, secret: None })
+}
+
+/// Who is silent when the asker alone asks; nobody is waited for.
+async fn silent(relay: &Relay, asker: FrontendId, inquiry: Inquiry) -> Vec<FrontendId> {
+    let start = tokio::time::Instant::now();
+    let said = relay.ask(asker, inquiry, SECOND).await;
+    assert_eq!((said.answers, start.elapsed()), (vec![], Duration::ZERO));
+    said.silent
+}
+
+#[tokio::test(start_paused = true)]
+async fn frontends_may_live_that_have_not_come_to_a_new_leader_yet() {
+    let relay = relay();
+    let away = FrontendId(9);
+    let (asker, _asker) = watch(&relay, 1, 1).await;
+    assert_eq!(silent(&relay, asker, kill_on(away)).await, [away]);
+    // The asker knows its own; nobody has these numbers; a list is of those who are here.
+    for definite in [kill_on(asker), kill(), Inquiry::Processes] {
+        assert_eq!(silent(&relay, asker, definite).await, []);
+    }
+    // Those who are here do not speak for it, except by having ended the statement.
+    let (other, mut to_other) = watch(&relay, 2, 2).await;
+    for (found, unknown) in [(false, vec![away]), (true, vec![])] {
+        let answering = async {
+            let question = question(&mut to_other).await;
+            relay.answer(other, question.id, Answer::Cancelled(found));
+        };
+        let (answers, ()) = tokio::join!(relay.ask(asker, kill_on(away), SECOND), answering);
+        assert_eq!(answers, Answers { answers: vec![Answer::Cancelled(found)], silent: unknown });
+    }
+    drop(to_other);
+    tokio::time::advance(ABSENCE_MAX).await;
+    assert_eq!(silent(&relay, asker, kill_on(away)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frontend_whose_watch_has_just_ended_may_live() {
+    let relay = relay();
+    let (asker, _asker) = watch(&relay, 1, 1).await;
+    tokio::time::advance(2 * ABSENCE_MAX).await;
+    let (away, news) = watch(&relay, 9, 9).await;
+    drop(news);
+    assert_eq!(silent(&relay, asker, kill_on(away)).await, [away]);
+    tokio::time::advance(ABSENCE_MAX - SECOND).await;
+    assert_eq!(silent(&relay, asker, kill_on(away)).await, [away]);
+    // It comes back, and answers for itself.
+    let (back, mut news) = watch(&relay, 9, away.0).await;
+    assert_eq!(back, away);
+    let answering = async {
+        let question = question(&mut news).await;
+        relay.answer(back, question.id, Answer::Cancelled(false));
+    };
+    let (answers, ()) = tokio::join!(relay.ask(asker, kill_on(away), SECOND), answering);
+    assert_eq!(answers, Answers { answers: vec![Answer::Cancelled(false)], silent: vec![] });
+    drop(news);
+    tokio::time::advance(ABSENCE_MAX).await;
+    assert_eq!(silent(&relay, asker, kill_on(away)).await, []);
+}

@@ -6,25 +6,32 @@ use tonic::transport::{Channel, Endpoint};
 use varve_model::{Error, Reason, Result};
 
 use super::listen::{KEEPALIVE, KEEPALIVE_TIMEOUT};
+use super::window;
+use crate::metasrv::{ABSENCE_MAX, WATCH_PAUSE_MAX};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes in flight towards us per stream.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// And per connection: so many streams may wait for their readers before they stop others. A bound that
-/// readers can reach lets a reader that waits for another stream of the same connection wait forever.
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
+
+/// How long a frontend takes at most to notice that its metasrv has vanished, and to watch the next one.
+const ABSENCE: u64 =
+    KEEPALIVE.as_secs() + KEEPALIVE_TIMEOUT.as_secs() + WATCH_PAUSE_MAX.as_secs() + CONNECT_TIMEOUT.as_secs();
+const _: () = assert!(ABSENCE < ABSENCE_MAX.as_secs());
 
 /// A connection that is made when it is first needed. Errors: `InvalidRequest`.
 pub(super) fn connect(address: &str) -> Result<Channel> {
+    connect_for(address, window::STREAMS_MAX)
+}
+
+/// A connection for so many calls at once.
+pub(super) fn connect_for(address: &str, streams: u32) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
         Error::invalid(format!("'{address}' is no host:port")).with_reason(Reason::BadValue).with_source(error)
     })?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(window::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(window::of_connection(streams))
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     Ok(endpoint.connect_lazy())

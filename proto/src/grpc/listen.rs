@@ -10,7 +10,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use varve_model::{Error, Result};
 
-use super::{datanode, metasrv};
+use super::{datanode, metasrv, window};
 use crate::datanode::DatanodeApi;
 use crate::metasrv::MetasrvApi;
 
@@ -48,12 +48,10 @@ impl Services {
 /// Bytes of one message, in both directions: a datanode's share of the largest request body with
 /// room for the columnar form, and a catalog of 10,000 tables with 100 columns.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
-/// Bytes in flight per stream and per connection before the sender waits.
+/// Bytes of requests in flight, per stream and per connection, before the caller waits. Requests are read as they
+/// come, before anything else is waited for, so that none of them keeps the connection's window from the others.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Calls of one connection at once. A shuffled query has one per partition and pair of nodes, and one that
-/// waits for its turn while others wait for it would wait forever.
-const STREAMS_MAX: u32 = 10_000;
 /// How often a silent connection is probed, and how long the answer may take.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +65,7 @@ async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(STREAMS_MAX)
+            .max_concurrent_streams(window::STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes)

@@ -1,9 +1,16 @@
 //! What frontends ask each other. Metasrv passes it on, on the watches that they opened; nothing of it is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use varve_model::id::FrontendId;
 use varve_model::id::process::{Cancel, Process};
+
+/// The longest pause before a frontend opens a watch again that has ended.
+pub const WATCH_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a frontend that lives may be without a watch: until it notices that its metasrv has vanished,
+/// pauses, and finds the one that leads.
+pub const ABSENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A frontend that watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub enum Answer {
 pub struct Answers {
     /// In the order of their arrival. After a cancel that found its connection nobody is waited for.
     pub answers: Vec<Answer>,
-    /// Frontends that are there and have not answered in time.
+    /// Frontends that are there and have not answered in time. After a cancel also the one that gave the
+    /// process its number, when it has no watch and may live all the same (for [`ABSENCE_MAX`] after its
+    /// watch has ended, or a leader's term has begun).
     pub silent: Vec<FrontendId>,
 }

@@ -5,7 +5,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use futures::{Stream, StreamExt};
 use rustix::time::{ClockId, clock_gettime};
+
+#[cfg(test)]
+mod tests;
 
 /// A stage of the flows in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,4 +154,16 @@ pub fn count(stage: Stage, rows: usize, bytes: usize) {
     let counters = &COUNTERS[stage as usize];
     counters.rows.fetch_add(rows as u64, Ordering::Relaxed);
     counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Counts the batches of a stream as they pass.
+pub fn counted<E>(
+    stream: impl Stream<Item = Result<RecordBatch, E>>,
+    stage: Stage,
+) -> impl Stream<Item = Result<RecordBatch, E>> {
+    stream.inspect(move |batch| {
+        if let Ok(batch) = batch {
+            count(stage, batch.num_rows(), batch.get_array_memory_size());
+        }
+    })
 }

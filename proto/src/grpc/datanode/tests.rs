@@ -21,12 +21,15 @@ use varve_model::{Error, ErrorKind, Result};
 use super::*;
 use crate::call::Call;
 use crate::datanode::*;
+use crate::grpc::window;
 
 /// Answers from the request alone, so that both ways can be compared.
 #[derive(Debug, Default)]
 struct Echo {
     /// Streams that are being read.
     open_streams: Arc<AtomicUsize>,
+    /// Batches that the transport has taken from all of them.
+    taken: Arc<AtomicUsize>,
 }
 
 struct Reading(Arc<AtomicUsize>);
@@ -63,11 +66,15 @@ impl DatanodeApi for Echo {
         self.open_streams.fetch_add(1, Ordering::SeqCst);
         let reading = Reading(Arc::clone(&self.open_streams));
         let last = if endless { usize::MAX } else { 4 };
+        let taken = Arc::clone(&self.taken);
         let stream = futures::stream::iter(0..last).map(move |at: usize| {
             let _held = &reading;
+            taken.fetch_add(1, Ordering::SeqCst);
             if at < 3 || endless { Ok(rows(1000)) } else { Err(Error::corrupt("torn page").context("scan")) }
         });
-        Ok(ScanReply { schema: rows(0).schema(), stream: Box::pin(stream) })
+        let silent = fragment.as_ref() == b"silent";
+        let stream = if silent { futures::stream::pending().boxed() } else { stream.boxed() };
+        Ok(ScanReply { schema: rows(0).schema(), stream })
     }
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
@@ -76,12 +83,18 @@ impl DatanodeApi for Echo {
 }
 
 async fn over_grpc(api: Arc<dyn DatanodeApi>) -> (DatanodeClient, CancellationToken) {
+    let (address, stop) = served(api).await;
+    (DatanodeClient::new(&address).expect("client"), stop)
+}
+
+/// Where it is served, until the token is cancelled.
+async fn served(api: Arc<dyn DatanodeApi>) -> (String, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address").to_string();
     let stop = CancellationToken::new();
     #[allow(clippy::disallowed_methods, reason = "varve-proto has no TaskSet; the test ends the server by its token")]
     tokio::spawn(serve_datanode(api, listener, stop.clone()));
-    (DatanodeClient::new(&address).expect("client"), stop)
+    (address, stop)
 }
 
 fn request() -> WriteRequest {
@@ -153,6 +166,62 @@ async fn dropping_a_stream_ends_the_work_behind_it() {
     while api.open_streams.load(Ordering::SeqCst) > 0 {
         tokio::task::yield_now().await;
     }
+    stop.cancel();
+}
+
+/// How long something may take before it counts as stopped.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+#[tokio::test]
+async fn streams_that_nobody_reads_do_not_stop_another_one() {
+    const UNREAD: usize = 7;
+    let api = Arc::new(Echo::default());
+    let (address, stop) = served(Arc::clone(&api) as Arc<dyn DatanodeApi>).await;
+    let client = DatanodeClient::with_scans(&address, UNREAD as u32 + 1).expect("client");
+    let call = Call::system("r", PATIENCE);
+    let endless = || client.scan(&call, ScanTicket::Sql(Bytes::from_static(b"endless")));
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(endless().await.expect("scan"));
+    }
+    // Each of them fills its window, but for what the framing takes of it.
+    let batch = rows(1000).get_array_memory_size();
+    let window = window::STREAM_WINDOW_BYTES as usize;
+    let filled = async {
+        while api.taken.load(Ordering::SeqCst) * batch < UNREAD * window * 3 / 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, filled).await.expect("every stream gets its whole window");
+    let mut read = endless().await.expect("scan").stream;
+    for _ in 0..10 * window / batch {
+        read.next().await.expect("a batch").expect("within the call's time");
+    }
+    // What was not read is still there.
+    for mut reply in unread {
+        for _ in 0..2 * window / batch {
+            reply.stream.next().await.expect("a batch").expect("within the call's time");
+        }
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn beside_as_many_scans_as_a_connection_takes_writes_and_questions_are_answered() {
+    let (client, stop) = over_grpc(Arc::new(Echo::default())).await;
+    let call = Call::system("r", PATIENCE);
+    let silent = |_| client.scan(&call, ScanTicket::Sql(Bytes::from_static(b"silent")));
+    let scans = futures::stream::iter(0..window::STREAMS_MAX).map(silent).buffer_unordered(100);
+    let mut scans = scans.map(|scan| scan.expect("scan")).collect::<Vec<_>>().await;
+    // One more would wait for the others; it does not.
+    assert_eq!(silent(0).await.expect_err("no stream is left").kind(), ErrorKind::Busy);
+    let reply = client.write(&call, request()).await.expect("acknowledged");
+    assert_eq!(reply.parts.len(), 2);
+    let spec = DescribeSpec::Series { matchers: vec![] };
+    client.describe(&call, DescribeRequest { region: RegionId(1), epoch: RegionEpoch(1), spec }).await.expect("answer");
+    // A stream that ends leaves its place.
+    scans.pop();
+    scans.push(silent(0).await.expect("scan"));
     stop.cancel();
 }
 
