@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use varve_engine::Region;
 use varve_model::budget::Account;
 use varve_model::id::RegionId;
@@ -44,7 +44,7 @@ pub(crate) type Regions = Arc<dyn Fn(RegionId) -> Result<Arc<Region>> + Send + S
 #[derive(Clone, Debug)]
 pub(crate) struct Queries {
     sessions: Sessions,
-    reader: Arc<Reader>,
+    reader: Reader,
     worker: Worker,
     peers: Peers,
 }
@@ -58,17 +58,21 @@ impl Queries {
         tasks: TaskSet,
         peers: Peers,
     ) -> Result<Self> {
-        let reader = Arc::new(Reader { regions, tasks });
+        let reader = Reader { regions, tasks, span: Span::none() };
         let sessions = Sessions::new(memory, partitions)?;
         let worker = Worker::new(&sessions);
         Ok(Self { sessions, reader, worker, peers })
     }
 
+    fn reader_in(&self, span: &Span) -> Arc<dyn RegionReader> {
+        Arc::new(Reader { span: span.clone(), ..self.reader.clone() })
+    }
+
     /// Runs a fragment. Errors: `InvalidRequest` for bytes of another version; `StaleRoute` in the stream.
     pub(crate) async fn fragment(&self, call: &Call, fragment: Bytes) -> Result<ScanReply> {
-        let span = tracing::debug_span!("fragment", request = call.request_id);
+        let span = tracing::info_span!("fragment", request = call.request_id, trace = call.traceparent);
         let (schema, stream) = async {
-            let reader = Arc::clone(&self.reader) as Arc<dyn RegionReader>;
+            let reader = self.reader_in(&span);
             fragment::decode(&fragment, &self.sessions, reader)?.execute()
         }
         .instrument(span.clone())
@@ -79,27 +83,28 @@ impl Queries {
     /// Holds a task of a stage, or answers rows of one. Errors: `InvalidRequest` for bytes of another version;
     /// `Unavailable` when the task is not here; those of leaves and other nodes come in the stream.
     pub(crate) async fn exchange(&self, call: &Call, ticket: Bytes) -> Result<ScanReply> {
-        let span = tracing::debug_span!("exchange", request = call.request_id);
-        let host = Host {
-            reader: Arc::clone(&self.reader) as Arc<dyn RegionReader>,
-            exchange: Arc::new(self.peers.asked_by(call)),
-        };
+        let span = tracing::info_span!("exchange", request = call.request_id, trace = call.traceparent);
+        let host = Host { reader: self.reader_in(&span), exchange: Arc::new(self.peers.asked_by(call)) };
         let (schema, stream) = self.worker.serve(&ticket, host).instrument(span).await?;
         let stop = self.reader.tasks.token().clone();
         Ok(ScanReply { schema, stream: Box::pin(unless_stopped(counted(stream, Stage::Fragment), stop)) })
     }
 
     /// Rows of one region. Errors: `StaleRoute`, `InvalidRequest`, `Unavailable`, `Corrupt`.
-    pub(crate) async fn region(&self, spec: &ScanSpec) -> Result<ScanReply> {
-        let scan = (self.reader.regions)(spec.region)?.scan(spec).await?;
+    pub(crate) async fn region(&self, call: &Call, spec: &ScanSpec) -> Result<ScanReply> {
+        let span = tracing::info_span!("region", request = call.request_id, trace = call.traceparent);
+        let scan = (self.reader.regions)(spec.region)?.scan(spec).instrument(span).await?;
         Ok(ScanReply { schema: scan.schema, stream: self.reader.merge(scan.streams) })
     }
 }
 
 /// Reads the regions of this datanode.
+#[derive(Clone)]
 struct Reader {
     regions: Regions,
     tasks: TaskSet,
+    /// Of the call that reads: plans run their leaves in tasks of their own.
+    span: Span,
 }
 
 impl fmt::Debug for Reader {
@@ -112,7 +117,7 @@ impl fmt::Debug for Reader {
 impl RegionReader for Reader {
     async fn read(&self, spec: ScanSpec) -> Result<varve_query::operator::BatchStream> {
         let region = (self.regions)(spec.region)?;
-        let scan = region.scan(&spec).await?;
+        let scan = region.scan(&spec).instrument(self.span.clone()).await?;
         Ok(self.merge(scan.streams).boxed())
     }
 }

@@ -227,7 +227,7 @@ fn until(stream: BatchStream, end: BoxFuture<'static, ()>, timeout: Duration) ->
 impl DatanodeApi for Datanode {
     async fn write(&self, call: &Call, request: WriteRequest) -> Result<WriteReply> {
         requests::count(Verb::Write);
-        let span = tracing::debug_span!("write", request = call.request_id);
+        let span = tracing::info_span!("write", request = call.request_id, trace = call.traceparent);
         // Each part has its own deadline, so that one slow region does not hide the outcome of the others.
         let parts = request.writes.into_iter().map(|write| self.within(call, self.write_one(write)));
         Ok(WriteReply { parts: join_all(parts).instrument(span).await })
@@ -238,7 +238,7 @@ impl DatanodeApi for Datanode {
         let running = Running::begin(Work::Scan);
         let end = self.clock.boot() + call.timeout;
         let reply = match ticket {
-            ScanTicket::Region(spec) => self.within(call, self.queries.region(&spec)).await?,
+            ScanTicket::Region(spec) => self.within(call, self.queries.region(call, &spec)).await?,
             ScanTicket::Sql(fragment) => self.within(call, self.queries.fragment(call, fragment)).await?,
             ScanTicket::Exchange(ticket) => self.within(call, self.queries.exchange(call, ticket)).await?,
         };
@@ -251,7 +251,7 @@ impl DatanodeApi for Datanode {
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
         requests::count(Verb::Describe);
-        let span = tracing::debug_span!("describe", request = call.request_id);
+        let span = tracing::info_span!("describe", request = call.request_id, trace = call.traceparent);
         let _entered = span.enter();
         let region = self.host.region(request.region)?;
         Ok(match region.describe(request.epoch, &request.spec)? {

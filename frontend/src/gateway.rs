@@ -122,19 +122,19 @@ impl Frontend {
 impl Gateway for Frontend {
     async fn write(&self, session: &Session, rows: Rows) -> Result<Written> {
         self.check_ready()?;
-        let span = tracing::info_span!("write", request = session.request_id, rows = rows.len());
+        let span = tracing::info_span!("write", request = session.request_id, trace = session.traceparent, rows = rows.len());
         Box::pin(self.store(session, rows)).instrument(span).await
     }
 
     async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared> {
         self.check_ready()?;
-        let span = tracing::info_span!("prepare", request = session.request_id);
+        let span = tracing::info_span!("prepare", request = session.request_id, trace = session.traceparent);
         Box::pin(self.conductor.prepare(session, sql)).instrument(span).await
     }
 
     async fn run(&self, session: &Session, query: Query) -> Result<Vec<Output>> {
         self.check_ready()?;
-        let span = tracing::info_span!("run", request = session.request_id);
+        let span = tracing::info_span!("run", request = session.request_id, trace = session.traceparent);
         Box::pin(self.conductor.run(session, query)).instrument(span).await
     }
 

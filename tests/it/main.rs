@@ -15,3 +15,4 @@ mod postgres;
 mod query;
 mod recovery;
 mod tools;
+mod trace;

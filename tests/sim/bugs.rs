@@ -36,11 +36,11 @@ const IDLE_ZOMBIE: (&str, Profile) = ("idle zombie", scenario::idle_zombie);
 const LATE_ANSWER: (&str, Profile) = ("late answer", scenario::late_answer);
 
 /// Every planted bug with what finds it; some are found twice.
-pub(crate) const FINDERS: [(Bug, Finder); 28] = [
+pub(crate) const FINDERS: [(Bug, Finder); 29] = [
     (Bug::AckBeforeFdatasync, Standalone(0)),
     (Bug::ReplayOffByOne, Standalone(0)),
     (Bug::NoSyncOnOpen, Standalone(0)),
-    (Bug::TokenAckedWhilePending, Standalone(33)),
+    (Bug::TokenAckedWhilePending, Standalone(39)),
     (Bug::ReplayOffByOne, Cluster(0)),
     (Bug::TokenAckedWhilePending, Cluster(1)),
     (Bug::ValuePruningBeforeMerge, Elsewhere("engine: life of a region")),
@@ -57,6 +57,7 @@ pub(crate) const FINDERS: [(Bug, Finder); 28] = [
     (Bug::NoBoundary, Cluster(0)),
     (Bug::OrphansOfAnyEpoch, Scenario(OVERTAKEN_SWEEP.0, OVERTAKEN_SWEEP.1)),
     (Bug::GcIgnoresPins, Cluster(0)),
+    (Bug::GcIgnoresReferences, Standalone(0)),
     (Bug::TombstoneDroppedEarly, Cluster(0)),
     (Bug::CompactionRaisesSequence, Cluster(0)),
     (Bug::MemtableReadTwice, Cluster(0)),

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod history;
 mod log;
 pub(crate) mod read;
+mod reference;
 
 use parking_lot::Mutex;
 use varve_model::ErrorKind;

@@ -19,7 +19,7 @@ fn finite(batches: usize) -> BatchStream {
 }
 
 fn reader(tasks: &TaskSet) -> Reader {
-    Reader { regions: Arc::new(|_| Err(Error::not_found("no region"))), tasks: tasks.clone() }
+    Reader { regions: Arc::new(|_| Err(Error::not_found("no region"))), tasks: tasks.clone(), span: Span::none() }
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ impl Dispatch {
     /// Sends all writes; returns the rows acknowledged once all parts are durable and readable.
     ///
     /// Errors: the first failing part's, naming its region; then any part may have been stored.
+    #[tracing::instrument(level = "debug", name = "dispatch", skip_all)]
     pub(crate) async fn send(&self, writes: Vec<RegionWrite>, deadline: &Deadline) -> Result<u64> {
         if writes.is_empty() {
             return Ok(0);

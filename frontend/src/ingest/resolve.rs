@@ -54,6 +54,7 @@ impl Resolver {
     }
 
     /// Errors: `NotFound/Database`; errors of DDL.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn resolve(&self, session: &Session, rows: Rows, deadline: &Deadline) -> Result<Resolved> {
         self.feed.view().database(&session.database)?;
         let key = request_key(session, &rows);

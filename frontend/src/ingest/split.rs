@@ -12,6 +12,7 @@ use crate::cluster::Table;
 /// One batch per region that has rows. With one region the vectors are moved, not copied.
 ///
 /// Errors: `StaleRoute` when a region has no owner in the rows' view.
+#[tracing::instrument(level = "debug", skip_all)]
 pub(crate) fn split(rows: ResolvedRows) -> Result<Vec<RegionBatch>> {
     let timer = StageTimer::start(Stage::Split);
     let (count, bytes) = (rows.ts.len(), rows.keys.bytes_len() + 12 * rows.ts.len());

@@ -90,6 +90,7 @@ impl Fleet {
 }
 
 /// The top plan, with fragments where leaves were. Errors: `StaleRoute`; `Internal`.
+#[tracing::instrument(level = "debug", skip_all)]
 pub(crate) fn distribute(plan: Arc<dyn ExecutionPlan>, fleet: &Arc<Fleet>) -> Result<Arc<dyn ExecutionPlan>> {
     cut(plan, true, fleet)
 }

@@ -39,6 +39,7 @@ pub(crate) fn with_pauses(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
 }
 
 /// Starts a plan and waits for its first batch, so that errors which allow another try come out here.
+#[tracing::instrument(level = "debug", name = "merge", skip_all)]
 pub(crate) async fn open(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,

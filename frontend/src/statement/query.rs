@@ -63,6 +63,7 @@ impl Conductor {
         }
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn plan(&self, scope: &Scope, query: ast::Query, view: Arc<View>) -> Result<Planned> {
         let mut state = self.state(scope, &view);
         let logical = Box::pin(self.optimized(&mut state, scope, query, &view)).await?;

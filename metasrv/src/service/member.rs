@@ -177,7 +177,7 @@ impl MetasrvApi for Member {
         self.term()?.watch(call, watcher)
     }
 
-    #[tracing::instrument(level = "debug", skip_all, fields(request_id = call.request_id))]
+    #[tracing::instrument(skip_all, fields(request = call.request_id, trace = call.traceparent))]
     async fn execute(&self, call: &Call, procedure: Procedure) -> Result<Outcome> {
         call.check()?;
         self.term()?.execute(call, procedure).await

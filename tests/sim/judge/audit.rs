@@ -16,6 +16,7 @@ use varve_service::clock::SharedClock;
 use varve_service::task::{Blocking, TaskSet};
 
 use super::log::LogAudit;
+use super::reference::References;
 
 /// A region's files as the bucket itself shows them.
 pub(crate) fn context(bucket: &Arc<InMemory>, clock: &SharedClock, region: RegionId) -> FileContext {
@@ -44,6 +45,7 @@ struct Seen {
     states: BTreeMap<RegionId, ManifestState>,
     boundaries: BTreeMap<RegionId, u64>,
     log: LogAudit,
+    references: References,
 }
 
 impl Auditor {
@@ -84,6 +86,9 @@ impl Auditor {
             if behind {
                 return Err(format!("I7, I8: region {region} read {before:?} and now {state:?}"));
             }
+        }
+        if !state.dropped {
+            seen.references.look(&self.bucket, &ctx, &state).await?;
         }
         seen.states.insert(region, state);
         Ok(())

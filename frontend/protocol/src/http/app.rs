@@ -94,7 +94,7 @@ impl App {
         if let Some(id) = super::reply::request_id(headers) {
             session.request_id = id;
         }
-        session.traceparent = text(headers, "traceparent").map(str::to_owned);
+        session.traceparent = super::reply::trace(headers).map(|(context, _)| context.to_owned());
         if let Some(value) = headers.get("idempotency-key") {
             let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
             let key = key.ok_or_else(|| {
