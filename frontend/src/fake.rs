@@ -22,7 +22,7 @@ use varve_protocol::session::{Session, Wire};
 use varve_service::clock::SystemClock;
 use varve_service::task::{Blocking, TaskSet};
 
-pub(crate) use metasrv::{FakeMetasrv, SEAT};
+pub(crate) use metasrv::{FakeMetasrv, SEAT, Said};
 pub(crate) use node::FakeNode;
 
 use crate::{ExchangeMode, Frontend, FrontendConfig, FrontendSetup, start};
@@ -73,6 +73,7 @@ impl Cluster {
             config: FrontendConfig { query_partitions: 2, exchange, ..FrontendConfig::default() },
         })
         .unwrap();
+        frontend.processes().listens_on(FrontendConfig::default().http_addr);
         let session = Session { timeout: Duration::from_secs(20), ..Session::new(Wire::HttpSql) };
         Self { metasrv, nodes, frontend, session }
     }

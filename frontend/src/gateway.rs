@@ -66,7 +66,7 @@ pub fn start(setup: FrontendSetup) -> Result<Arc<Frontend>> {
     let (feed, questions) = Feed::new(metasrv, clock.clone(), processes.clone());
     let feed = Arc::new(feed);
     tasks.spawn("catalog-watch", Arc::clone(&feed).follow(tasks.token().clone()));
-    let peers = Arc::new(Peers::new(processes, Arc::clone(&feed), config.http_addr.to_string()));
+    let peers = Arc::new(Peers::new(processes, Arc::clone(&feed)));
     tasks.spawn("peers", Arc::clone(&peers).answer(questions, tasks.token().clone()));
     let clients = Arc::new(Clients::new(connect));
     let queries = memory.child("queries", config.query_memory_bytes);
@@ -122,7 +122,8 @@ impl Frontend {
 impl Gateway for Frontend {
     async fn write(&self, session: &Session, rows: Rows) -> Result<Written> {
         self.check_ready()?;
-        let span = tracing::info_span!("write", request = session.request_id, trace = session.traceparent, rows = rows.len());
+        let span =
+            tracing::info_span!("write", request = session.request_id, trace = session.traceparent, rows = rows.len());
         Box::pin(self.store(session, rows)).instrument(span).await
     }
 

@@ -17,6 +17,9 @@ use varve_service::telemetry::metrics::Metrics;
 
 use crate::config::FrontendConfig;
 
+#[cfg(test)]
+mod tests;
+
 /// What the wires need beside the database.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -51,6 +54,7 @@ pub async fn listen(config: &FrontendConfig, gateway: Arc<dyn Gateway>, host: Ho
     let (http_listener, http) = bind("HTTP", config.http_addr).await?;
     let (mysql_listener, mysql) = bind("MySQL", config.mysql_addr).await?;
     let (postgres_listener, postgres) = bind("PostgreSQL", config.postgres_addr).await?;
+    gateway.processes().listens_on(http);
     let Host { node, metrics, ready, clock, requests, tasks } = host;
     let setup = HttpSetup { gateway: Arc::clone(&gateway), metrics, ready, node, clock, memory: requests };
     mux::serve_http(http_listener, setup, tasks.clone());

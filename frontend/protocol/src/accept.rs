@@ -1,4 +1,4 @@
-//! The accept loop of the wires that are not HTTP: their clients are told when there are too many.
+//! The accept loop of every wire. What a client is told when there are too many is the wire's.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,5 +10,6 @@ pub mod output;
 pub mod postgres;
 pub mod process;
 pub mod session;
+mod stream;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 //!
 //! One numbering for all wires, so that a statement that came by one can be
 //! ended by another. An HTTP request is a connection of one statement.
+//! What ends a statement from outside is the same for all wires too
+//! ([`Execution::bound`]); each has its own words for it ([`Ended`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,6 +40,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     frontend: FrontendId,
+    /// Where this frontend serves; empty before it listens.
+    address: String,
     /// The next connection's number. It starts at random: should two frontends have one number for a
     /// moment, their connections still have different ones.
     next: u32,
@@ -68,7 +72,7 @@ impl Processes {
     pub fn new(clock: SharedClock) -> Self {
         let drawn = clock.random();
         let frontend = FrontendId(1 + (drawn as u32) % FrontendId::MAX);
-        let state = State { frontend, next: (drawn >> 64) as u32, open: BTreeMap::new() };
+        let state = State { frontend, address: String::new(), next: (drawn >> 64) as u32, open: BTreeMap::new() };
         Self(Arc::new(Shared { clock, state: Mutex::new(state) }))
     }
 
@@ -80,6 +84,11 @@ impl Processes {
     /// Connections from now on carry this number of the frontend; open ones keep theirs.
     pub fn renumber(&self, frontend: FrontendId) {
         self.0.state.lock().frontend = frontend;
+    }
+
+    /// Lists say from now on that this frontend serves there.
+    pub fn listens_on(&self, address: SocketAddr) {
+        self.0.state.lock().address = address.to_string();
     }
 
     /// A new connection; it ends when what is returned is dropped.
@@ -101,30 +110,29 @@ impl Processes {
         Connection { processes: self.clone(), id, secret, end }
     }
 
-    /// Ends a statement or a connection. Whether there is such a connection, and the secret is right if one is given.
-    pub fn cancel(&self, cancel: &Cancel) -> bool {
+    /// Ends a statement or a connection, if it is one of this frontend and the secret is right where one is given.
+    pub fn cancel(&self, cancel: &Cancel) -> Verdict {
         let state = self.0.state.lock();
-        let Some(open) = state.open.get(&cancel.process) else { return false };
+        let Some(open) = state.open.get(&cancel.process) else { return Verdict::Unknown };
         if cancel.secret.as_ref().is_some_and(|secret| !is_same(secret, &open.secret)) {
-            return false;
+            return Verdict::Wrong;
         }
-        if cancel.scope == CancelScope::Connection {
-            open.end.cancel();
+        match (cancel.scope, &open.current) {
+            (CancelScope::Connection, _) => open.end.cancel(),
+            (CancelScope::Statement, Some(current)) => current.cancel.cancel(),
+            (CancelScope::Statement, None) => {}
         }
-        if let Some(current) = &open.current {
-            current.cancel.cancel();
-        }
-        true
+        Verdict::Found
     }
 
-    /// The statements that run, in the order of their connections; `frontend` says where.
-    pub fn list(&self, frontend: &str) -> Vec<Process> {
+    /// The statements that run, in the order of their connections.
+    pub fn list(&self) -> Vec<Process> {
         let now = self.0.clock.boot();
         let state = self.0.state.lock();
         let running = state.open.iter().filter_map(|(id, open)| Some((*id, open, open.current.as_ref()?)));
         let process = |(id, open, current): (ProcessId, &Open, &Current)| Process {
             id,
-            frontend: frontend.to_owned(),
+            frontend: state.address.clone(),
             client: open.client.clone(),
             user: current.user.clone(),
             database: current.database.clone(),
@@ -135,21 +143,42 @@ impl Processes {
         running.map(process).collect()
     }
 
-    fn begin(&self, id: ProcessId, session: &Session, text: &str) -> (CancellationToken, Running) {
-        let cancel = CancellationToken::new();
+    fn begin(&self, connection: &Connection, session: &Session, text: &str) -> Execution {
+        // A connection that is to end begins nothing more.
+        let cancel = connection.end.child_token();
+        let started = self.0.clock.boot();
         let current = Current {
             cancel: cancel.clone(),
             user: session.user.clone(),
             database: session.database.clone(),
             query: text[..text.floor_char_boundary(QUERY_BYTES_MAX)].to_owned(),
             started_ms: self.0.clock.wall_nanos() / 1_000_000,
-            started: self.0.clock.boot(),
+            started,
         };
-        if let Some(open) = self.0.state.lock().open.get_mut(&id) {
+        if let Some(open) = self.0.state.lock().open.get_mut(&connection.id) {
             open.current = Some(current);
         }
-        (cancel, Running::begin(Work::Statement))
+        Execution {
+            processes: self.clone(),
+            id: connection.id,
+            cancel,
+            deadline: started + session.timeout,
+            timeout: session.timeout,
+            request: None,
+            _running: Running::begin(Work::Statement),
+        }
     }
+}
+
+/// What a cancel met at this frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The connection; what was to end ends.
+    Found,
+    /// The connection, but the secret is not its.
+    Wrong,
+    /// No such connection: it may be another frontend's.
+    Unknown,
 }
 
 /// Compares all bytes, so that the time tells nothing of where they differ.
@@ -190,8 +219,7 @@ impl Connection {
 
     /// A statement begins; it ends when what is returned is dropped. One at a time per connection.
     pub fn begin(&self, session: &Session, text: &str) -> Execution {
-        let (cancel, running) = self.processes.begin(self.id, session, text);
-        Execution { processes: self.processes.clone(), id: self.id, cancel, request: None, _running: running }
+        self.processes.begin(self, session, text)
     }
 
     /// Begins the only statement of a request; the request ends with it.
@@ -208,6 +236,9 @@ pub struct Execution {
     processes: Processes,
     id: ProcessId,
     cancel: CancellationToken,
+    /// Boot time at which its time is up.
+    deadline: Duration,
+    timeout: Duration,
     /// The connection, when it is a request of this statement alone.
     request: Option<Connection>,
     _running: Running,
@@ -223,9 +254,29 @@ impl Drop for Execution {
     }
 }
 
+/// What ends a statement before its work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody ended it.
+    Cancelled,
+    /// Nobody waits for it any more.
+    Gone,
+    /// It took longer than this.
+    Late(Duration),
+}
+
 impl Execution {
-    /// Resolves when somebody ends the statement.
-    pub async fn cancelled(&self) {
-        self.cancel.cancelled().await;
+    /// What the work comes to, unless somebody ends the statement, its client goes or its time is up.
+    /// Work that is dropped half done must leave nothing broken.
+    pub async fn bound<T>(&self, gone: impl Future<Output = ()>, work: impl Future<Output = T>) -> Result<T, Ended> {
+        let clock = &self.processes.0.clock;
+        tokio::select! {
+            // Work that is always ready must not outrun its end.
+            biased;
+            () = self.cancel.cancelled() => Err(Ended::Cancelled),
+            () = gone => Err(Ended::Gone),
+            () = clock.sleep(self.deadline.saturating_sub(clock.boot())) => Err(Ended::Late(self.timeout)),
+            done = work => Ok(done),
+        }
     }
 }

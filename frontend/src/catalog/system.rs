@@ -222,7 +222,7 @@ impl SchemaProvider for SystemSchema {
                 Live::Regions(make) => {
                     make(&self.view, &self.peers.feed().region_statistics().await.map_err(into_datafusion)?)
                 }
-                Live::Processes(make) => make(&self.peers.list().await.map_err(into_datafusion)?),
+                Live::Processes(make) => make(&self.peers.list().await),
             };
             return sheet.provider().map(Some);
         }

@@ -36,7 +36,23 @@ struct State {
     /// What this frontend asked, what it answered, and what the others answer.
     asked: Vec<(FrontendId, Inquiry)>,
     answered: Vec<(u64, Answer)>,
-    answers: Answers,
+    answers: Said,
+}
+
+/// What asking the other frontends comes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    Answers(Answers),
+    /// Metasrv is away.
+    Nothing,
+    /// The asker waits for ever.
+    Never,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self::Answers(Answers::default())
+    }
 }
 
 impl FakeMetasrv {
@@ -86,7 +102,7 @@ impl FakeMetasrv {
     }
 
     /// What the other frontends answer from now on.
-    pub(crate) fn answer_with(&self, answers: Answers) {
+    pub(crate) fn answer_with(&self, answers: Said) {
         self.state.lock().answers = answers;
     }
 
@@ -269,9 +285,16 @@ impl MetasrvApi for FakeMetasrv {
     }
 
     async fn ask(&self, _: &Call, from: FrontendId, inquiry: Inquiry) -> Result<Answers> {
-        let mut state = self.state.lock();
-        state.asked.push((from, inquiry));
-        Ok(state.answers.clone())
+        let answers = {
+            let mut state = self.state.lock();
+            state.asked.push((from, inquiry));
+            state.answers.clone()
+        };
+        match answers {
+            Said::Answers(answers) => Ok(answers),
+            Said::Nothing => Err(Error::unavailable("no metasrv")),
+            Said::Never => std::future::pending().await,
+        }
     }
 
     async fn answer(&self, _: &Call, _: FrontendId, question: u64, answer: Answer) -> Result<()> {

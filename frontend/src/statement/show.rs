@@ -73,7 +73,7 @@ impl Conductor {
             Show::CreateTable(table) => (self.show_create_table(scope, &table)?, ShowFilter::All),
             Show::CreateDatabase(name) => (self.show_create_database(&name)?, ShowFilter::All),
             Show::Variables { name, filter } => (variable::show(scope, name.as_deref())?, filter),
-            Show::Processes { full, filter } => (self.show_processes(full).await?, filter),
+            Show::Processes { full, filter } => (self.show_processes(full).await, filter),
             Show::TableStatus { database, filter } => (self.show_table_status(scope, database)?, filter),
             Show::Fixed { columns, rows, filter } => {
                 let mut sheet = Sheet::new(columns);

@@ -1,9 +1,6 @@
-//! The accept loop: connection cap, time-outs, request ids, panics, graceful end.
+//! HTTP connections: time-outs, request ids, panics, graceful end.
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,16 +15,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::Instrument;
 use varve_model::limits::{HTTP_CONNECTIONS_MAX, HTTP_IDLE_TIMEOUT};
 
 use super::app::Peer;
 use super::{App, admin, reply};
-
-/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::accept::Accept;
 
 /// Starts serving the routes; returns at once. Ends with the task set, after the requests in flight.
 pub fn serve(listener: TcpListener, routes: Router<App>, app: App) {
@@ -42,37 +37,20 @@ pub fn serve(listener: TcpListener, routes: Router<App>, app: App) {
 }
 
 async fn accept(listener: TcpListener, router: Router, app: App) {
-    let slots = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = app.tasks.token().cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let Ok(slot) = slots.clone().try_acquire_owned() else {
-                    tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many");
-                    continue;
-                };
-                let (router, token) = (router.clone(), app.tasks.token().clone());
-                app.tasks.spawn("http connection", async move {
-                    connection((stream, peer), router, token).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "http accept failed");
-                app.setup.clock.sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let (clock, tasks) = (app.setup.clock.clone(), app.tasks.clone());
+    let accept = Accept { wire: "http", connections_max: HTTP_CONNECTIONS_MAX, clock, tasks };
+    accept
+        .run(listener, |stream, has_room| connection(stream, has_room, router.clone(), app.tasks.token().clone()))
+        .await;
 }
 
-async fn connection(
-    (stream, peer): (TcpStream, SocketAddr),
-    router: Router,
-    token: tokio_util::sync::CancellationToken,
-) {
+async fn connection(stream: TcpStream, has_room: bool, router: Router, token: CancellationToken) {
+    if !has_room {
+        tracing::warn!(connections_max = HTTP_CONNECTIONS_MAX, "http connection refused: too many");
+        return;
+    }
+    // A client that has gone already sends no request.
+    let Ok(peer) = stream.peer_addr() else { return };
     // Without Nagle's delay; a socket that refuses it is closing already.
     let _ = stream.set_nodelay(true);
     let service = router.map_request(move |mut request: Request<Incoming>| {

@@ -10,6 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::future::pending;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,7 +28,6 @@ use super::app::Peer;
 use super::params::Params;
 use super::{App, app, body};
 use crate::gateway::Query;
-use crate::process::Execution;
 use crate::session::Wire;
 
 /// The route.
@@ -69,16 +69,9 @@ async fn execute(app: &App, request: Request<Body>, started: Duration) -> Result
     };
     let execution = app.setup.gateway.processes().enter(Wire::HttpSql, client).into_statement(&session, text);
     let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
-    let outputs = app.within(session.timeout, or_killed(&execution, app.setup.gateway.run(&session, query))).await?;
+    // The task of a client that has gone is dropped as a whole.
+    let outcome = execution.bound(pending(), app.setup.gateway.run(&session, query)).await;
+    let outputs = outcome.map_err(error::of)??;
     format.check(&outputs)?;
-    let timeout = session.timeout;
-    Answer { app: app.clone(), outputs, format, limit, started, timeout, execution }.respond().await
-}
-
-/// The work's outcome, unless somebody ends the statement before. Errors: `Cancelled`, and those of `work`.
-async fn or_killed<T>(execution: &Execution, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        outcome = work => outcome,
-        () = execution.cancelled() => Err(Error::invalid("the statement was killed").with_reason(Reason::Cancelled)),
-    }
+    Answer { app: app.clone(), outputs, format, limit, started, execution }.respond().await
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BufMut;
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
@@ -11,7 +10,7 @@ use mysql_common::packets::AuthPlugin;
 use tokio::net::TcpStream;
 use tracing::Instrument;
 use varve_model::limits::{HANDSHAKE_TIMEOUT, MYSQL_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
-use varve_model::{Error, ErrorKind, Reason, Result};
+use varve_model::{ErrorKind, Reason, Result};
 
 use super::command::{self, ChangeUser, Command};
 use super::encode::{Format, Style, Zone};
@@ -37,15 +36,6 @@ pub(super) struct Connection {
     pub(super) statements: HashMap<u32, Statement>,
     pub(super) next_statement: u32,
     process: process::Connection,
-}
-
-/// What ends a running statement from outside.
-#[derive(Debug)]
-pub(super) struct Watch {
-    execution: Execution,
-    /// Boot time at which its time is up.
-    deadline: Duration,
-    timeout: Duration,
 }
 
 /// Serves a connection to its end.
@@ -83,9 +73,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         Err(halt) => Err(halt),
     };
     if let Err(Halt::Failure(failure)) = outcome {
-        wire.put(&failure.packet());
-        // A client that has gone needs no word.
-        let _ = wire.flush().await;
+        wire.farewell(&failure).await;
     }
 }
 
@@ -96,14 +84,15 @@ impl Connection {
         self.wire.flush().await?;
         let (stopping, end) = (self.shared.tasks.token().clone(), self.process.end().clone());
         loop {
+            self.wire.outbox.next = 0;
             let packet = tokio::select! {
-                packet = self.wire.command() => packet?,
+                // What the client has sent already is not begun any more.
+                biased;
+                () = end.cancelled() => return Err(Failure::fatal(failure::KILLED, "The session was killed").into()),
                 () = stopping.cancelled() => {
                     return Err(Failure::fatal(failure::SHUTDOWN, "Server shutdown in progress").into());
                 }
-                () = end.cancelled() => {
-                    return Err(Failure::fatal(failure::KILLED, "The session was killed").into());
-                }
+                packet = self.wire.packet() => packet?,
             };
             let outcome = match command::command(packet) {
                 Ok(Command::Quit) => return Ok(()),
@@ -115,7 +104,11 @@ impl Connection {
                 Err(Halt::Failure(failure)) if !failure.fatal => self.wire.put(&failure.packet()),
                 Err(halt) => return Err(halt),
             }
-            self.wire.flush().await?;
+            tokio::select! {
+                flushed = self.wire.flush() => flushed?,
+                // What is left is sent before the last word.
+                () = end.cancelled() => {}
+            }
         }
     }
 
@@ -187,9 +180,9 @@ impl Connection {
     /// The columns of a table, as the mysql client asks for them to complete names.
     async fn fields(&mut self, table: &str) -> Result<(), Halt> {
         let sql = format!("SELECT * FROM {}", text::identifier(table));
-        let watch = self.start(&sql);
+        let execution = self.start(&sql);
         let (gateway, session) = (self.shared.gateway.clone(), self.session.clone());
-        let outcome = self.watched(&watch, async move { gateway.prepare(&session, &sql).await }).await;
+        let outcome = self.watched(&execution, async move { gateway.prepare(&session, &sql).await }).await;
         for column in outcome?.schema.iter().flat_map(|schema| Column::all(schema)) {
             self.wire.outbox.put(|out| {
                 kind::definition(out, &column, table);
@@ -214,17 +207,17 @@ impl Connection {
             let text = "several statements in one text, which this connection has not asked for";
             return Err(Failure::new(failure::SYNTAX, text).into());
         }
-        let watch = self.start(text);
+        let execution = self.start(text);
         let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
-        self.answer(query, Format::Text, &watch).await
+        self.answer(query, Format::Text, &execution).await
     }
 
     /// Runs a query and sends what it answers.
-    pub(super) async fn answer(&mut self, query: Query, format: Format, watch: &Watch) -> Result<(), Halt> {
+    pub(super) async fn answer(&mut self, query: Query, format: Format, execution: &Execution) -> Result<(), Halt> {
         let Query::Sql { text, .. } = &query;
         let autocommit = text::autocommit(text);
         let (gateway, session) = (self.shared.gateway.clone(), self.session.clone());
-        let outputs = self.watched(watch, async move { gateway.run(&session, query).await }).await?;
+        let outputs = self.watched(execution, async move { gateway.run(&session, query).await }).await?;
         if let Some(on) = autocommit {
             self.status.set(StatusFlags::SERVER_STATUS_AUTOCOMMIT, on);
         }
@@ -234,20 +227,20 @@ impl Connection {
         }
         for (at, output) in outputs.into_iter().enumerate() {
             self.status.set(StatusFlags::SERVER_MORE_RESULTS_EXISTS, at + 1 < count);
-            let outcome = self.answer_one(output, format, watch).await;
+            let outcome = self.answer_one(output, format, execution).await;
             self.status.remove(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
             outcome?;
         }
         Ok(())
     }
 
-    async fn answer_one(&mut self, output: Output, format: Format, watch: &Watch) -> Result<(), Halt> {
+    async fn answer_one(&mut self, output: Output, format: Format, execution: &Execution) -> Result<(), Halt> {
         match output {
             Output::Rows { schema, stream } => {
                 let columns = Arc::new(Column::all(&schema));
                 self.describe(&columns)?;
                 let style = Style { format, zone: Zone::of(&self.session.time_zone) };
-                Box::pin(cursor::send(self, watch, columns, style, stream)).await?;
+                Box::pin(cursor::send(self, execution, columns, style, stream)).await?;
                 self.end_of_rows(self.status);
             }
             Output::Count { verb, rows } => self.counted(verb, rows),
@@ -304,31 +297,18 @@ impl Connection {
         self.wire.outbox.put(|out| reply::ok(out, rows, status));
     }
 
-    /// Begins a statement: KILL finds it for as long as the watch lives.
-    pub(super) fn start(&mut self, text: &str) -> Watch {
+    /// Begins a statement: KILL finds it for as long as what is returned lives.
+    pub(super) fn start(&mut self, text: &str) -> Execution {
         self.session = self.session.next();
-        let timeout = self.session.timeout;
-        let execution = self.process.begin(&self.session, text);
-        Watch { execution, deadline: self.shared.clock.boot() + timeout, timeout }
+        self.process.begin(&self.session, text)
     }
 
-    /// Awaits work until it ends, is killed, takes too long, or the client goes.
-    pub(super) async fn watched<T>(&mut self, watch: &Watch, work: impl Future<Output = Result<T>>) -> Result<T, Halt> {
-        let left = watch.deadline.saturating_sub(self.shared.clock.boot());
-        tokio::select! {
-            outcome = work => Ok(outcome?),
-            () = watch.execution.cancelled() => {
-                let error = Error::invalid("Query execution was interrupted").with_reason(Reason::Cancelled);
-                Err(error.into())
-            }
-            () = self.shared.clock.sleep(left) => {
-                let text = format!(
-                    "Query execution was interrupted, maximum statement execution time of {} s exceeded",
-                    watch.timeout.as_secs()
-                );
-                Err(Error::new(ErrorKind::Timeout, text).into())
-            }
-            () = self.wire.gone() => Err(Halt::Gone),
-        }
+    /// Awaits work of a statement.
+    pub(super) async fn watched<T>(
+        &mut self,
+        execution: &Execution,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T, Halt> {
+        Ok(execution.bound(self.wire.gone(), work).await??)
     }
 }

@@ -6,12 +6,13 @@ use futures::StreamExt;
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
-use super::connection::{Connection, Watch};
+use super::connection::Connection;
 use super::encode::{self, Style};
 use super::failure::Halt;
-use super::wire::OUTBOX_BYTES;
 use crate::output::RowStream;
 use crate::output::column::{Cells, Column};
+use crate::process::Execution;
+use crate::stream::OUTBOX_BYTES;
 
 /// Cells of a batch above which encoding leaves the event loop.
 const INLINE_CELLS_MAX: usize = 4096;
@@ -21,12 +22,12 @@ const ROWS_AT_ONCE: usize = 1024;
 /// Sends all rows of a statement.
 pub(super) async fn send(
     connection: &mut Connection,
-    watch: &Watch,
+    execution: &Execution,
     columns: Arc<Vec<Column>>,
     style: Style,
     mut stream: RowStream,
 ) -> Result<(), Halt> {
-    while let Some(batch) = connection.watched(watch, next_batch(&mut stream)).await? {
+    while let Some(batch) = connection.watched(execution, next_batch(&mut stream)).await? {
         let cells = Arc::new(Cells::all(&batch, &columns)?);
         let mut first = 0;
         while first < batch.num_rows() {
@@ -34,7 +35,7 @@ pub(super) async fn send(
             first = rows.end;
             encode_rows(connection, &cells, &columns, style, rows).await?;
             if connection.wire.outbox.bytes.len() > OUTBOX_BYTES {
-                connection.wire.flush().await?;
+                connection.wire.flush_for(execution).await?;
             }
         }
     }

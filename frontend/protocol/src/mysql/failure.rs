@@ -3,6 +3,8 @@
 use mysql_common::packets::{ErrPacket, ServerError, SqlState};
 use varve_model::{Error, ErrorKind, Reason};
 
+use crate::process::Ended;
+
 /// A MySQL error number and its SQLSTATE.
 pub(super) type Code = (u16, &'static str);
 
@@ -50,6 +52,23 @@ impl From<Failure> for Halt {
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         Self::Failure(Failure::of(&error))
+    }
+}
+
+impl From<Ended> for Halt {
+    fn from(ended: Ended) -> Self {
+        let error = match ended {
+            Ended::Gone => return Self::Gone,
+            Ended::Cancelled => Error::invalid("Query execution was interrupted").with_reason(Reason::Cancelled),
+            Ended::Late(timeout) => {
+                let text = format!(
+                    "Query execution was interrupted, maximum statement execution time of {} s exceeded",
+                    timeout.as_secs()
+                );
+                Error::new(ErrorKind::Timeout, text)
+            }
+        };
+        error.into()
     }
 }
 

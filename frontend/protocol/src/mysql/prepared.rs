@@ -50,10 +50,10 @@ impl Connection {
             let text = format!("Can't create more than {STATEMENTS_MAX} prepared statements on a connection");
             return Err(Failure::new(failure::TOO_MANY_STATEMENTS, text).into());
         }
-        let watch = self.start(&sql);
+        let execution = self.start(&sql);
         let (gateway, session, text) = (self.shared.gateway.clone(), self.session.clone(), sql.clone());
-        let prepared = self.watched(&watch, async move { gateway.prepare(&session, &text).await }).await?;
-        drop(watch);
+        let prepared = self.watched(&execution, async move { gateway.prepare(&session, &text).await }).await?;
+        drop(execution);
         let columns = prepared.schema.as_ref().map(|schema| Column::all(schema)).unwrap_or_default();
         let too_many = || Failure::new(failure::TOO_MANY_FIELDS, "Too many columns or parameters");
         let column_count = u16::try_from(columns.len()).map_err(|_| too_many())?;
@@ -123,7 +123,7 @@ impl Connection {
         }
         let params = params::values(&values, &statement.params, &mut statement.types, &long)?;
         let text = statement.sql.clone();
-        let watch = self.start(&text);
-        self.answer(Query::Sql { text, params }, Format::Binary, &watch).await
+        let execution = self.start(&text);
+        self.answer(Query::Sql { text, params }, Format::Binary, &execution).await
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
@@ -13,7 +14,7 @@ use mysql_common::io::BufMutExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use varve_model::id::process::{Cancel, CancelScope};
+use varve_model::id::process::CancelScope;
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;
@@ -26,7 +27,8 @@ use super::*;
 use crate::gateway::Query;
 use crate::output::column::{Cells, Column};
 use crate::output::{LOGICAL_TYPE_KEY, SessionChange};
-use crate::tests::mock::{Answer, Mock};
+use crate::process::Verdict;
+use crate::tests::mock::{Answer, Mock, mebibyte, soon};
 
 struct Server {
     mock: Arc<Mock>,
@@ -887,24 +889,78 @@ async fn kill_ends_a_query_or_a_connection() {
     victim.next = 0;
     victim.send(b"\x03slow").await;
     server.mock.begun.notified().await;
-    let running = server.mock.processes.list("here").pop().expect("it runs");
+    let running = server.mock.running();
     assert_eq!((running.user.as_str(), running.query.as_str()), ("me", "slow"));
     assert!(running.client.starts_with("mysql[127.0.0.1:"), "{}", running.client);
-    let kill = |scope| server.mock.processes.cancel(&Cancel { process: running.id, scope, secret: None });
-    assert!(kill(CancelScope::Statement));
+    let kill = |scope| server.mock.kill(running.id, scope);
+    assert_eq!(kill(CancelScope::Statement), Verdict::Found);
     assert_eq!(code(&victim.packet().await.expect("an answer")), (1317, "70100".to_owned()));
     assert_eq!(victim.query("good").await.1.len(), 1);
-    assert!(server.mock.processes.list("here").is_empty());
-    assert!(kill(CancelScope::Connection));
+    assert!(server.mock.processes.list().is_empty());
+    assert_eq!(kill(CancelScope::Connection), Verdict::Found);
     // Told out of turn, so not numbered after what the client asked last.
     victim.next = 0;
     assert_eq!(code(&victim.packet().await.expect("a word")).0, 3169);
     assert_eq!(victim.packet().await, None);
-    assert!(!kill(CancelScope::Connection), "it has gone");
+    assert_eq!(kill(CancelScope::Connection), Verdict::Unknown, "it has gone");
     // The command of old clients is the statement.
     let unknown = Answer::Error(ErrorKind::NotFound, Reason::Process, "Unknown thread id: 99".to_owned());
     server.mock.answer("KILL 99", unknown);
     assert_eq!(code(&server.client().await.ask(0x0c, &[99, 0, 0, 0]).await).0, 1094);
+}
+
+#[tokio::test]
+async fn after_a_kill_of_the_connection_nothing_more_of_it_runs() {
+    let server = Server::start().await;
+    server.mock.answer("slow", Answer::Never);
+    server.mock.answer("next", Answer::Count("INSERT", 1));
+    // What is begun is a matter of chance for a server that takes whichever comes first.
+    for _ in 0..16 {
+        let mut victim = server.client().await;
+        // Both at once, so that the second has come when the first is killed.
+        victim.stream.write_all(b"\x05\0\0\0\x03slow\x05\0\0\0\x03next").await.expect("sent");
+        victim.next = 1;
+        server.mock.begun.notified().await;
+        server.mock.kill(server.mock.running().id, CancelScope::Connection);
+        assert_eq!(code(&victim.packet().await.expect("an answer")).0, 1317);
+        victim.next = 0;
+        assert_eq!(code(&victim.packet().await.expect("a word")).0, 3169);
+        assert_eq!(victim.packet().await, None);
+        let queries = server.mock.queries.lock();
+        assert!(!queries.iter().any(|(_, query)| matches!(query, Query::Sql { text, .. } if text == "next")));
+    }
+}
+
+#[tokio::test]
+async fn a_kill_ends_a_query_whose_client_does_not_read_and_the_connection_lives_on() {
+    let server = Server::start().await;
+    server.mock.answer("endless", Answer::Endless(mebibyte()));
+    server.mock.answer("good", Answer::Batches(vec![numbers(1)]));
+    let mut slow = server.client().await;
+    slow.next = 0;
+    slow.send(b"\x03endless").await;
+    server.mock.until_stuck().await;
+    let running = server.mock.running().id;
+    server.mock.kill(running, CancelScope::Statement);
+    server.mock.ended.notified().await;
+    let error = loop {
+        let packet = slow.packet().await.expect("rows and an error");
+        if packet[0] == 0xff {
+            break packet;
+        }
+    };
+    assert_eq!(code(&error).0, 1317);
+    assert_eq!(slow.query("good").await.1.len(), 1);
+    // A connection ends even when nobody reads its last word.
+    slow.next = 0;
+    slow.send(b"\x03endless").await;
+    server.mock.until_stuck().await;
+    tokio::time::pause();
+    server.mock.kill(running, CancelScope::Connection);
+    server.mock.ended.notified().await;
+    assert!(soon(|| server.mock.processes.list().is_empty()).await);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(soon(|| server.mock.kill(running, CancelScope::Statement) == Verdict::Unknown).await);
 }
 
 #[tokio::test]

@@ -5,18 +5,14 @@ use mysql_common::constants::MAX_PAYLOAD_LEN;
 use mysql_common::proto::MySerialize;
 use mysql_common::proto::codec::error::PacketCodecError;
 use mysql_common::proto::codec::{ChunkDecoder, ChunkInfo, packet_to_chunks};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use varve_model::limits::{BODY_BYTES_MAX, QUERY_TIMEOUT};
+use varve_model::limits::BODY_BYTES_MAX;
 use varve_service::clock::SharedClock;
 
 use super::failure::{Failure, Halt, PACKET_TOO_LARGE, PACKETS_OUT_OF_ORDER};
+use crate::process::Execution;
+use crate::stream::Stream;
 
-/// Bytes written before they are sent.
-pub(super) const OUTBOX_BYTES: usize = 64 << 10;
-/// Bytes read ahead while a query runs: enough to see that the client goes, or what it pipelines.
-const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes of a packet before the client has logged in.
 pub(super) const LOGIN_BYTES_MAX: usize = 64 << 10;
 
@@ -49,31 +45,22 @@ impl Outbox {
 /// Both directions of a connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    inbox: BytesMut,
+    stream: Stream,
     /// Chunks of a packet that is not whole yet.
     packet: BytesMut,
     decoder: ChunkDecoder,
     pub(super) outbox: Outbox,
     packet_bytes_max: usize,
-    clock: SharedClock,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, clock: SharedClock) -> Self {
-        // Without Nagle's delay; a socket that refuses it is closing already.
-        let _ = stream.set_nodelay(true);
-        let (reader, writer) = stream.into_split();
         Self {
-            reader,
-            writer,
-            inbox: BytesMut::new(),
+            stream: Stream::new(stream, clock),
             packet: BytesMut::new(),
             decoder: ChunkDecoder::default(),
             outbox: Outbox::default(),
             packet_bytes_max: LOGIN_BYTES_MAX,
-            clock,
         }
     }
 
@@ -82,19 +69,13 @@ impl Wire {
         self.packet_bytes_max = BODY_BYTES_MAX;
     }
 
-    /// The next packet of a new exchange.
-    pub(super) async fn command(&mut self) -> Result<Bytes, Halt> {
-        self.outbox.next = 0;
-        self.packet().await
-    }
-
     /// The next packet of this exchange. Cancel-safe.
     pub(super) async fn packet(&mut self) -> Result<Bytes, Halt> {
         loop {
             if let Some(packet) = self.decode()? {
                 return Ok(packet);
             }
-            if self.reader.read_buf(&mut self.inbox).await? == 0 {
+            if !self.stream.receive().await? {
                 return Err(Halt::Gone);
             }
         }
@@ -103,7 +84,7 @@ impl Wire {
     /// A whole packet, when the inbox has one.
     fn decode(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            let chunk = self.decoder.decode(&mut self.inbox, &mut self.packet, self.packet_bytes_max);
+            let chunk = self.decoder.decode(&mut self.stream.inbox, &mut self.packet, self.packet_bytes_max);
             let (number, last) = match chunk {
                 Ok(None) => return Ok(None),
                 Ok(Some(ChunkInfo::Last(number))) => (number, true),
@@ -124,15 +105,9 @@ impl Wire {
         }
     }
 
-    /// Resolves when the client closes the connection. Cancel-safe; what it reads stays in the inbox.
+    /// Resolves when the client closes the connection. Cancel-safe.
     pub(super) async fn gone(&mut self) {
-        while self.inbox.len() < READ_AHEAD_BYTES {
-            match self.reader.read_buf(&mut self.inbox).await {
-                Ok(bytes) if bytes > 0 => {}
-                _ => return,
-            }
-        }
-        std::future::pending::<()>().await;
+        self.stream.gone().await;
     }
 
     /// Writes a packet; [`flush`](Self::flush) sends it.
@@ -144,14 +119,17 @@ impl Wire {
 
     /// Sends what was written. A client that takes nothing for too long is given up.
     pub(super) async fn flush(&mut self) -> Result<(), Halt> {
-        if self.outbox.bytes.is_empty() {
-            return Ok(());
-        }
-        let sent = tokio::select! {
-            sent = self.writer.write_all(&self.outbox.bytes) => sent,
-            () = self.clock.sleep(QUERY_TIMEOUT) => return Err(Halt::Gone),
-        };
-        self.outbox.bytes.clear();
-        Ok(sent?)
+        Ok(self.stream.flush(&mut self.outbox.bytes).await?)
+    }
+
+    /// Sends what was written, for as long as the statement may run.
+    pub(super) async fn flush_for(&mut self, execution: &Execution) -> Result<(), Halt> {
+        Ok(self.stream.flush_for(execution, &mut self.outbox.bytes).await??)
+    }
+
+    /// Tells the client why its connection ends.
+    pub(super) async fn farewell(&mut self, failure: &Failure) {
+        self.put(&failure.packet());
+        self.stream.farewell(&mut self.outbox.bytes).await;
     }
 }

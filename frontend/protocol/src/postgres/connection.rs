@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pgwire::messages::PgWireBackendMessage as Out;
 use pgwire::messages::data::RowDescription;
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use tokio::net::TcpStream;
 use tracing::Instrument;
+use varve_model::Result;
 use varve_model::limits::{HANDSHAKE_TIMEOUT, POSTGRES_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
-use varve_model::{Error, ErrorKind, Reason, Result};
 
 use super::Shared;
 use super::cursor::Cursor;
@@ -40,15 +39,6 @@ pub(super) struct Connection {
     pub(super) portals: HashMap<String, Portal>,
 }
 
-/// What ends a running statement from outside.
-#[derive(Debug)]
-pub(super) struct Watch {
-    execution: Execution,
-    /// Boot time at which its time is up.
-    deadline: Duration,
-    timeout: Duration,
-}
-
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
     let client = stream.peer_addr().ok();
@@ -63,9 +53,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         Ok(None) | Err(Halt::Gone) => return,
         Ok(Some(_)) => {
             let text = format!("sorry, too many clients already ({POSTGRES_CONNECTIONS_MAX})");
-            return refuse(wire, Failure::fatal("53300", text)).await;
+            return wire.farewell(&Failure::fatal("53300", text)).await;
         }
-        Err(Halt::Failure(failure)) => return refuse(wire, Failure { fatal: true, ..failure }).await,
+        Err(Halt::Failure(failure)) => return wire.farewell(&Failure { fatal: true, ..failure }).await,
     };
     let process = shared.gateway.processes().enter(SessionWire::Postgres, client);
     session.connection = process.id().0;
@@ -87,20 +77,12 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool
         connection.converse().await
     };
     if let Err(Halt::Failure(failure)) = outcome.instrument(span).await {
-        refuse(connection.wire, failure).await;
+        connection.wire.farewell(&failure).await;
     }
 }
 
 fn terminated() -> Failure {
     Failure::fatal("57P01", "terminating connection due to administrator command")
-}
-
-/// Tells the client why its connection ends.
-async fn refuse(mut wire: Wire, failure: Failure) {
-    if wire.put(&failure.response()).is_ok() {
-        // A client that has gone needs no word.
-        let _ = wire.flush().await;
-    }
 }
 
 impl Connection {
@@ -109,9 +91,11 @@ impl Connection {
         loop {
             let (stopping, end) = (self.shared.tasks.token().clone(), self.process.end().clone());
             let (kind, body) = tokio::select! {
-                frame = self.wire.frame() => frame?,
-                () = stopping.cancelled() => return Err(terminated().into()),
+                // What the client has sent already is not begun any more.
+                biased;
                 () = end.cancelled() => return Err(terminated().into()),
+                () = stopping.cancelled() => return Err(terminated().into()),
+                frame = self.wire.frame() => frame?,
             };
             let message = frame::message(kind, body);
             let ends_skipping = match &message {
@@ -142,7 +126,7 @@ impl Connection {
             Message::Describe { target, name } => self.describe(target, &name),
             Message::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
             Message::Close { target, name } => self.close(target, &name),
-            Message::Flush => self.wire.flush().await,
+            Message::Flush => self.flush().await,
             Message::Sync => {
                 self.skipping = false;
                 if self.status == TransactionStatus::Idle {
@@ -162,14 +146,22 @@ impl Connection {
         }
         if frame::is_extended(kind) {
             self.skipping = true;
-            return self.wire.flush().await;
+            return self.flush().await;
         }
         self.ready().await
     }
 
     pub(super) async fn ready(&mut self) -> Result<(), Halt> {
         self.wire.put(&Out::ReadyForQuery(ReadyForQuery::new(self.status)))?;
-        self.wire.flush().await
+        self.flush().await
+    }
+
+    /// Sends what was written, unless the connection shall end.
+    async fn flush(&mut self) -> Result<(), Halt> {
+        tokio::select! {
+            flushed = self.wire.flush() => flushed,
+            () = self.process.end().cancelled() => Err(terminated().into()),
+        }
     }
 
     /// The simple protocol: texts of one or more statements, answered in text.
@@ -180,22 +172,22 @@ impl Connection {
             self.wire.put(&Out::EmptyQueryResponse(EmptyQueryResponse::new()))?;
             return self.ready().await;
         }
-        let watch = self.start(text)?;
-        self.answer(text, &watch).await?;
-        drop(watch);
+        let execution = self.start(text)?;
+        self.answer(text, &execution).await?;
+        drop(execution);
         self.ready().await
     }
 
-    async fn answer(&mut self, text: &str, watch: &Watch) -> Result<(), Halt> {
+    async fn answer(&mut self, text: &str, execution: &Execution) -> Result<(), Halt> {
         let query = Query::Sql { text: text.to_owned(), params: Vec::new() };
-        let outputs = self.run(query, watch).await?;
+        let outputs = self.run(query, execution).await?;
         let verb = if outputs.len() == 1 { rows_verb(text) } else { "SELECT" };
         for output in outputs {
             match output {
                 Output::Rows { schema, stream } => {
                     let mut cursor = Cursor::new(Column::all(&schema), &[], stream);
                     self.describe_rows(&cursor.columns, &[])?;
-                    let (rows, _) = cursor.send(self, watch, 0).await?;
+                    let (rows, _) = cursor.send(self, execution, 0).await?;
                     self.complete(rows_tag(verb, rows))?;
                 }
                 Output::Count { verb, rows } => self.counted(verb, rows)?,
@@ -205,8 +197,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins a statement: checks it may run, and lets cancel requests find it while the watch lives.
-    pub(super) fn start(&mut self, text: &str) -> Result<Watch, Halt> {
+    /// Begins a statement: checks it may run, and lets cancel requests find it while what is returned lives.
+    pub(super) fn start(&mut self, text: &str) -> Result<Execution, Halt> {
         if text.len() > SQL_TEXT_BYTES_MAX {
             return Err(Failure::new("54000", format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
         }
@@ -215,32 +207,22 @@ impl Connection {
             return Err(Failure::new("25P02", text).into());
         }
         self.session = self.session.next();
-        let timeout = self.session.timeout;
-        let execution = self.process.begin(&self.session, text);
-        Ok(Watch { execution, deadline: self.shared.clock.boot() + timeout, timeout })
+        Ok(self.process.begin(&self.session, text))
     }
 
-    /// Runs a query under watch.
-    pub(super) async fn run(&mut self, query: Query, watch: &Watch) -> Result<Vec<Output>, Halt> {
+    /// Runs a query.
+    pub(super) async fn run(&mut self, query: Query, execution: &Execution) -> Result<Vec<Output>, Halt> {
         let (gateway, session) = (self.shared.gateway.clone(), self.session.clone());
-        self.watched(watch, async move { gateway.run(&session, query).await }).await
+        self.watched(execution, async move { gateway.run(&session, query).await }).await
     }
 
-    /// Awaits work until it ends, is cancelled, takes too long, or the client goes.
-    pub(super) async fn watched<T>(&mut self, watch: &Watch, work: impl Future<Output = Result<T>>) -> Result<T, Halt> {
-        let left = watch.deadline.saturating_sub(self.shared.clock.boot());
-        tokio::select! {
-            outcome = work => Ok(outcome?),
-            () = watch.execution.cancelled() => {
-                let error = Error::invalid("canceling statement due to user request").with_reason(Reason::Cancelled);
-                Err(error.into())
-            }
-            () = self.shared.clock.sleep(left) => {
-                let text = format!("canceling statement due to statement timeout of {} s", watch.timeout.as_secs());
-                Err(Error::new(ErrorKind::Timeout, text).into())
-            }
-            () = self.wire.gone() => Err(Halt::Gone),
-        }
+    /// Awaits work of a statement.
+    pub(super) async fn watched<T>(
+        &mut self,
+        execution: &Execution,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T, Halt> {
+        Ok(execution.bound(self.wire.gone(), work).await??)
     }
 
     /// Sends the columns of an answer.

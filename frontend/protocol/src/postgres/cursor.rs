@@ -7,13 +7,14 @@ use futures::StreamExt;
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
-use super::connection::{Connection, Watch};
+use super::connection::Connection;
 use super::encode;
 use super::failure::Halt;
 use super::kind::Format;
-use super::wire::OUTBOX_BYTES;
 use crate::output::RowStream;
 use crate::output::column::{Cells, Column};
+use crate::process::Execution;
+use crate::stream::OUTBOX_BYTES;
 
 /// Cells of a batch above which encoding leaves the event loop.
 const INLINE_CELLS_MAX: usize = 4096;
@@ -46,7 +47,7 @@ impl Cursor {
     pub(super) async fn send(
         &mut self,
         connection: &mut Connection,
-        watch: &Watch,
+        execution: &Execution,
         rows_max: usize,
     ) -> Result<(u64, bool), Halt> {
         let mut sent = 0;
@@ -55,7 +56,7 @@ impl Cursor {
                 return Ok((sent as u64, true));
             }
             if self.next == self.rows {
-                let Some(batch) = connection.watched(watch, next_batch(&mut self.stream)).await? else {
+                let Some(batch) = connection.watched(execution, next_batch(&mut self.stream)).await? else {
                     return Ok((sent as u64, false));
                 };
                 self.batch = Arc::new(Cells::all(&batch, &self.columns)?);
@@ -67,7 +68,7 @@ impl Cursor {
             self.encode(connection, count).await?;
             sent += count;
             if connection.wire.outbox.len() > OUTBOX_BYTES {
-                connection.wire.flush().await?;
+                connection.wire.flush_for(execution).await?;
             }
         }
     }

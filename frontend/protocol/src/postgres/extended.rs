@@ -8,7 +8,7 @@ use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete
 use pgwire::messages::response::EmptyQueryResponse;
 use varve_model::value::Value;
 
-use super::connection::{Connection, Watch, is_empty, rows_tag, rows_verb};
+use super::connection::{Connection, is_empty, rows_tag, rows_verb};
 use super::cursor::Cursor;
 use super::failure::{Failure, Halt};
 use super::frame::{Bind, Target};
@@ -17,6 +17,7 @@ use super::params;
 use crate::gateway::Query;
 use crate::output::Output;
 use crate::output::column::Column;
+use crate::process::Execution;
 
 /// Prepared statements, and portals, of one connection.
 const NAMES_MAX: usize = 10_000;
@@ -55,18 +56,18 @@ impl Connection {
         if self.statements.len() >= NAMES_MAX {
             return Err(Failure::new("53400", format!("more than {NAMES_MAX} prepared statements")).into());
         }
-        let watch = self.start(&sql)?;
-        let statement = self.prepare(sql, types, &watch).await?;
+        let execution = self.start(&sql)?;
+        let statement = self.prepare(sql, types, &execution).await?;
         self.statements.insert(name, Arc::new(statement));
         self.wire.put(&Out::ParseComplete(ParseComplete::new()))
     }
 
-    async fn prepare(&mut self, sql: String, declared: Vec<u32>, watch: &Watch) -> Result<Statement, Halt> {
+    async fn prepare(&mut self, sql: String, declared: Vec<u32>, execution: &Execution) -> Result<Statement, Halt> {
         if is_empty(&sql) {
             return Ok(Statement { sql: String::new(), types: declared, columns: None });
         }
         let (gateway, session, text) = (self.shared.gateway.clone(), self.session.clone(), sql.clone());
-        let prepared = self.watched(watch, async move { gateway.prepare(&session, &text).await }).await?;
+        let prepared = self.watched(execution, async move { gateway.prepare(&session, &text).await }).await?;
         let count = declared.len().max(prepared.params.len());
         let inferred = |at: usize| prepared.params.get(at).and_then(Option::as_ref).map(kind::of_parameter);
         let types = (0..count).map(|at| match declared.get(at) {
@@ -137,17 +138,22 @@ impl Connection {
             self.portals.insert(name.to_owned(), portal);
             return self.wire.put(&Out::EmptyQueryResponse(EmptyQueryResponse::new()));
         }
-        let watch = self.start(&portal.statement.sql)?;
-        self.execute_portal(&mut portal, rows_max, &watch).await?;
+        let execution = self.start(&portal.statement.sql)?;
+        self.execute_portal(&mut portal, rows_max, &execution).await?;
         self.portals.insert(name.to_owned(), portal);
         Ok(())
     }
 
-    async fn execute_portal(&mut self, portal: &mut Portal, rows_max: usize, watch: &Watch) -> Result<(), Halt> {
+    async fn execute_portal(
+        &mut self,
+        portal: &mut Portal,
+        rows_max: usize,
+        execution: &Execution,
+    ) -> Result<(), Halt> {
         let statement = portal.statement.clone();
         if matches!(portal.state, State::Bound) {
             let query = Query::Sql { text: statement.sql.clone(), params: std::mem::take(&mut portal.params) };
-            let mut outputs = self.run(query, watch).await?;
+            let mut outputs = self.run(query, execution).await?;
             portal.state = State::Done;
             match (outputs.pop(), outputs.is_empty()) {
                 (Some(Output::Rows { schema, stream }), true) => {
@@ -167,7 +173,7 @@ impl Connection {
             // Executed to its end before: nothing is left.
             return self.complete(rows_tag(verb, 0));
         };
-        let (rows, suspended) = cursor.send(self, watch, rows_max).await?;
+        let (rows, suspended) = cursor.send(self, execution, rows_max).await?;
         if suspended {
             return self.wire.put(&Out::PortalSuspended(PortalSuspended::new()));
         }

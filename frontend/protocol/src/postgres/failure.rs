@@ -4,6 +4,8 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::ErrorResponse;
 use varve_model::{Error, ErrorKind, Reason};
 
+use crate::process::Ended;
+
 /// Why a message, a statement or the connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -33,6 +35,22 @@ impl From<Failure> for Halt {
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         Self::Failure(Failure::of(&error))
+    }
+}
+
+impl From<Ended> for Halt {
+    fn from(ended: Ended) -> Self {
+        let error = match ended {
+            Ended::Gone => return Self::Gone,
+            Ended::Cancelled => {
+                Error::invalid("canceling statement due to user request").with_reason(Reason::Cancelled)
+            }
+            Ended::Late(timeout) => {
+                let text = format!("canceling statement due to statement timeout of {} s", timeout.as_secs());
+                Error::new(ErrorKind::Timeout, text)
+            }
+        };
+        error.into()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-use varve_model::id::process::{Cancel, CancelScope};
+use varve_model::id::process::CancelScope;
 use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 use varve_service::task::Blocking;
@@ -23,7 +23,8 @@ use super::*;
 use crate::gateway::Query;
 use crate::output::column::{Cells, Column};
 use crate::output::{LOGICAL_TYPE_KEY, SessionChange};
-use crate::tests::mock::{Answer, Mock};
+use crate::process::Verdict;
+use crate::tests::mock::{Answer, Mock, mebibyte, soon};
 
 struct Server {
     mock: Arc<Mock>,
@@ -326,12 +327,56 @@ async fn a_killed_connection_is_told_so() {
     let mut killed = server.started().await;
     killed.send(&packet(b'Q', b"slow\0")).await;
     server.mock.begun.notified().await;
-    let process = server.mock.processes.list("here").pop().expect("it runs").id;
-    assert!(server.mock.processes.cancel(&Cancel { process, scope: CancelScope::Connection, secret: None }));
+    let process = server.mock.running().id;
+    assert_eq!(server.mock.kill(process, CancelScope::Connection), Verdict::Found);
     for expected in ["57014", "57P01"] {
         let (_, body) = killed.until(b'E').await.pop().expect("an error");
         assert_eq!(state(&body), expected);
     }
+}
+
+#[tokio::test]
+async fn after_a_kill_of_the_connection_nothing_more_of_it_runs() {
+    let server = Server::start().await;
+    server.mock.answer("slow", Answer::Never);
+    server.mock.answer("next", Answer::Count("INSERT", 1));
+    // What is begun is a matter of chance for a server that takes whichever comes first.
+    for _ in 0..16 {
+        let mut victim = server.started().await;
+        victim.send(&[packet(b'Q', b"slow\0"), packet(b'Q', b"next\0")].concat()).await;
+        server.mock.begun.notified().await;
+        server.mock.kill(server.mock.running().id, CancelScope::Connection);
+        let errors = victim.until(0).await.into_iter().filter(|(kind, _)| *kind == b'E');
+        assert_eq!(errors.map(|(_, body)| state(&body)).collect::<Vec<_>>(), ["57014", "57P01"]);
+        let queries = server.mock.queries.lock();
+        assert!(!queries.iter().any(|(_, query)| matches!(query, Query::Sql { text, .. } if text == "next")));
+    }
+}
+
+#[tokio::test]
+async fn a_kill_ends_a_query_whose_client_does_not_read_and_the_connection_lives_on() {
+    let server = Server::start().await;
+    server.mock.answer("endless", Answer::Endless(mebibyte()));
+    server.mock.answer("good", Answer::Batches(vec![numbers(1)]));
+    let mut slow = server.started().await;
+    slow.send(&packet(b'Q', b"endless\0")).await;
+    server.mock.until_stuck().await;
+    let running = server.mock.running().id;
+    server.mock.kill(running, CancelScope::Statement);
+    server.mock.ended.notified().await;
+    let (_, error) = slow.until(b'E').await.pop().expect("rows and an error");
+    assert_eq!(state(&error), "57014");
+    slow.send(&packet(b'Q', b"good\0")).await;
+    assert_eq!(kinds(&slow.until(b'C').await), "ZTDC");
+    // A connection ends even when nobody reads its last word.
+    slow.send(&packet(b'Q', b"endless\0")).await;
+    server.mock.until_stuck().await;
+    tokio::time::pause();
+    server.mock.kill(running, CancelScope::Connection);
+    server.mock.ended.notified().await;
+    assert!(soon(|| server.mock.processes.list().is_empty()).await);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(soon(|| server.mock.kill(running, CancelScope::Statement) == Verdict::Unknown).await);
 }
 
 #[tokio::test]

@@ -2,42 +2,31 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use pgwire::messages::PgWireBackendMessage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use varve_model::limits::{BODY_BYTES_MAX, QUERY_TIMEOUT};
+use varve_model::limits::BODY_BYTES_MAX;
 use varve_service::clock::SharedClock;
 
 use super::failure::{Failure, Halt};
-
-/// Bytes written before they are sent.
-pub(super) const OUTBOX_BYTES: usize = 64 << 10;
-/// Bytes read ahead while a query runs: enough to see that the client goes, or what it pipelines.
-const READ_AHEAD_BYTES: usize = 64 << 10;
+use crate::process::Execution;
+use crate::stream::Stream;
 
 /// Both directions of a connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    inbox: BytesMut,
+    stream: Stream,
     /// Messages not sent yet.
     pub(super) outbox: BytesMut,
-    clock: SharedClock,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, clock: SharedClock) -> Self {
-        // Without Nagle's delay; a socket that refuses it is closing already.
-        let _ = stream.set_nodelay(true);
-        let (reader, writer) = stream.into_split();
-        Self { reader, writer, inbox: BytesMut::new(), outbox: BytesMut::new(), clock }
+        Self { stream: Stream::new(stream, clock), outbox: BytesMut::new() }
     }
 
     /// Reads until `bytes` are in the inbox.
     async fn fill(&mut self, bytes: usize) -> Result<(), Halt> {
-        while self.inbox.len() < bytes {
-            if self.reader.read_buf(&mut self.inbox).await? == 0 {
+        while self.stream.inbox.len() < bytes {
+            if !self.stream.receive().await? {
                 return Err(Halt::Gone);
             }
         }
@@ -46,7 +35,7 @@ impl Wire {
 
     /// Length of the packet whose length stands at `at`, the length itself included.
     fn packet_len(&self, at: usize, bytes_max: usize) -> Result<usize, Failure> {
-        let len = (&self.inbox[at..at + 4]).get_i32();
+        let len = (&self.stream.inbox[at..at + 4]).get_i32();
         let len = usize::try_from(len).ok().filter(|len| *len >= 4);
         let len = len.ok_or_else(|| Failure::fatal("08P01", "invalid message length"))?;
         if len > bytes_max {
@@ -60,7 +49,7 @@ impl Wire {
         self.fill(4).await?;
         let len = self.packet_len(0, super::frame::STARTUP_BYTES_MAX)?;
         self.fill(len).await?;
-        let mut packet = self.inbox.split_to(len).freeze();
+        let mut packet = self.stream.inbox.split_to(len).freeze();
         packet.advance(4);
         Ok(packet)
     }
@@ -70,21 +59,15 @@ impl Wire {
         self.fill(5).await?;
         let len = self.packet_len(1, BODY_BYTES_MAX)?;
         self.fill(1 + len).await?;
-        let mut packet = self.inbox.split_to(1 + len).freeze();
+        let mut packet = self.stream.inbox.split_to(1 + len).freeze();
         let kind = packet.get_u8();
         packet.advance(4);
         Ok((kind, packet))
     }
 
-    /// Resolves when the client closes the connection. Cancel-safe; what it reads stays in the inbox.
+    /// Resolves when the client closes the connection. Cancel-safe.
     pub(super) async fn gone(&mut self) {
-        while self.inbox.len() < READ_AHEAD_BYTES {
-            match self.reader.read_buf(&mut self.inbox).await {
-                Ok(bytes) if bytes > 0 => {}
-                _ => return,
-            }
-        }
-        std::future::pending::<()>().await;
+        self.stream.gone().await;
     }
 
     /// Writes a message; [`flush`](Self::flush) sends it.
@@ -97,15 +80,19 @@ impl Wire {
 
     /// Sends what was written. A client that takes nothing for too long is given up.
     pub(super) async fn flush(&mut self) -> Result<(), Halt> {
-        if self.outbox.is_empty() {
-            return Ok(());
+        Ok(self.stream.flush(&mut self.outbox).await?)
+    }
+
+    /// Sends what was written, for as long as the statement may run.
+    pub(super) async fn flush_for(&mut self, execution: &Execution) -> Result<(), Halt> {
+        Ok(self.stream.flush_for(execution, &mut self.outbox).await??)
+    }
+
+    /// Tells the client why its connection ends.
+    pub(super) async fn farewell(&mut self, failure: &Failure) {
+        if self.put(&failure.response()).is_ok() {
+            self.stream.farewell(&mut self.outbox).await;
         }
-        let sent = tokio::select! {
-            sent = self.writer.write_all(&self.outbox) => sent,
-            () = self.clock.sleep(QUERY_TIMEOUT) => return Err(Halt::Gone),
-        };
-        self.outbox.clear();
-        Ok(sent?)
     }
 
     /// Sends one byte, before there are messages.

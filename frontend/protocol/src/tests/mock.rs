@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use async_trait::async_trait;
-use futures::stream;
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use varve_model::budget::Account;
-use varve_model::id::process::Cancel;
+use varve_model::id::ProcessId;
+use varve_model::id::process::{Cancel, CancelScope, Process};
 use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::clock::SystemClock;
@@ -22,7 +24,7 @@ use varve_service::telemetry::metrics::Metrics;
 use crate::gateway::{Gateway, Prepared, Query, Written};
 use crate::http::HttpSetup;
 use crate::output::{Output, SessionChange};
-use crate::process::Processes;
+use crate::process::{Processes, Verdict};
 use crate::session::Session;
 
 /// What the mock answers to one text.
@@ -34,6 +36,10 @@ pub(crate) enum Answer {
     Count(&'static str, u64),
     Set(&'static str, SessionChange),
     Error(ErrorKind, Reason, String),
+    /// Batches, then a panic.
+    Lost(Vec<RecordBatch>),
+    /// The same batch for ever.
+    Endless(RecordBatch),
     /// Several statements.
     Many(Vec<Answer>),
     Never,
@@ -49,9 +55,11 @@ pub(crate) struct Mock {
     /// Fails everything.
     pub(crate) failure: Mutex<Option<(ErrorKind, Reason)>>,
     pub(crate) params: Mutex<HashMap<String, Vec<Option<DataType>>>>,
-    /// Told when an [`Answer::Never`] begins, and when it is dropped.
-    pub(crate) begun: tokio::sync::Notify,
-    pub(crate) ended: tokio::sync::Notify,
+    /// Told when an [`Answer::Never`] begins, and when it or an [`Answer::Endless`] is dropped.
+    pub(crate) begun: Notify,
+    pub(crate) ended: Arc<Notify>,
+    /// Batches of [`Answer::Endless`] so far.
+    pulled: Arc<AtomicU64>,
     pub(crate) processes: Processes,
 }
 
@@ -64,17 +72,18 @@ impl Default for Mock {
             answers: Mutex::default(),
             failure: Mutex::default(),
             params: Mutex::default(),
-            begun: tokio::sync::Notify::new(),
-            ended: tokio::sync::Notify::new(),
+            begun: Notify::new(),
+            ended: Arc::default(),
+            pulled: Arc::default(),
             processes: Processes::new(Arc::new(SystemClock)),
         }
     }
 }
 
 /// Tells that a query that never ends was dropped.
-struct Ended<'m>(&'m tokio::sync::Notify);
+struct Ended(Arc<Notify>);
 
-impl Drop for Ended<'_> {
+impl Drop for Ended {
     fn drop(&mut self) {
         self.0.notify_one();
     }
@@ -87,6 +96,34 @@ pub(crate) fn error(kind: ErrorKind, reason: Reason) -> Error {
 impl Mock {
     pub(crate) fn answer(&self, text: &str, answer: Answer) {
         self.answers.lock().insert(text.to_owned(), answer);
+    }
+
+    /// Waits until nobody takes more of an [`Answer::Endless`]: its client does not read, and all buffers are full.
+    pub(crate) async fn until_stuck(&self) {
+        let mut before = 0;
+        loop {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            let pulled = self.pulled.load(Ordering::Relaxed);
+            if pulled > 0 && pulled == before {
+                self.pulled.store(0, Ordering::Relaxed);
+                return;
+            }
+            before = pulled;
+        }
+    }
+
+    /// The only statement that runs.
+    pub(crate) fn running(&self) -> Process {
+        let mut list = self.processes.list();
+        assert_eq!(list.len(), 1, "{list:?}");
+        list.remove(0)
+    }
+
+    /// Ends a statement or a connection as KILL does.
+    pub(crate) fn kill(&self, process: ProcessId, scope: CancelScope) -> Verdict {
+        self.processes.cancel(&Cancel { process, scope, secret: None })
     }
 
     fn check(&self) -> Result<()> {
@@ -109,10 +146,32 @@ impl Mock {
                 }
                 return Ok(outputs);
             }
+            Answer::Lost(batches) => {
+                let Output::Rows { schema, stream } = rows(batches, None) else { unreachable!("rows are rows") };
+                let lost = stream::once(async { panic!("the mock was told to panic") });
+                Output::Rows { schema, stream: Box::pin(stream.chain(lost)) }
+            }
             Answer::Panic => panic!("the mock was told to panic"),
-            Answer::Never => unreachable!("handled by run"),
+            Answer::Never | Answer::Endless(_) => unreachable!("handled by run"),
         }])
     }
+}
+
+/// A mebibyte of text in so few cells that it is encoded where it stands.
+pub(crate) fn mebibyte() -> RecordBatch {
+    let text = StringArray::from(vec!["x".repeat(1 << 10); 1 << 10]);
+    RecordBatch::try_from_iter([("t", Arc::new(text) as ArrayRef)]).expect("a batch")
+}
+
+/// Yields until the condition holds, which takes a few turns of the event loop. Whether it did.
+pub(crate) async fn soon(mut holds: impl FnMut() -> bool) -> bool {
+    for _ in 0..100_000 {
+        if holds() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
 }
 
 fn rows(batches: Vec<RecordBatch>, last: Option<Error>) -> Output {
@@ -154,9 +213,18 @@ impl Gateway for Mock {
         let answer = self.answers.lock().get(&text).cloned();
         match answer {
             Some(Answer::Never) => {
-                let _ended = Ended(&self.ended);
+                let _ended = Ended(self.ended.clone());
                 self.begun.notify_one();
                 futures::future::pending().await
+            }
+            Some(Answer::Endless(batch)) => {
+                let (schema, pulled) = (batch.schema(), self.pulled.clone());
+                let stream = stream::unfold(Ended(self.ended.clone()), move |ended| {
+                    pulled.fetch_add(1, Ordering::Relaxed);
+                    let batch = batch.clone();
+                    async move { Some((Ok(batch), ended)) }
+                });
+                Ok(vec![Output::Rows { schema, stream: Box::pin(stream) }])
             }
             Some(answer) => Self::outputs(answer),
             None if text.starts_with("CREATE DATABASE") || text.starts_with("DROP DATABASE") => {
@@ -167,8 +235,10 @@ impl Gateway for Mock {
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<()> {
-        let missing = || Error::not_found("no such process").with_reason(Reason::Process);
-        self.processes.cancel(&cancel).then_some(()).ok_or_else(missing)
+        match self.processes.cancel(&cancel) {
+            Verdict::Found => Ok(()),
+            Verdict::Wrong | Verdict::Unknown => Err(Error::not_found("no such process").with_reason(Reason::Process)),
+        }
     }
 
     fn processes(&self) -> &Processes {

@@ -4,6 +4,7 @@ use varve_model::id::process::Process;
 
 use super::super::system::Kind::{Int, Text, Time};
 use super::super::system::{Cell, Columns, Sheet};
+use crate::process::NOBODY;
 
 const COLUMNS: Columns = &[
     ("datid", Int),
@@ -39,7 +40,7 @@ pub(super) fn list(processes: &[Process]) -> Sheet {
             process.started_ms.into(),
             Cell::Null,
             Cell::Null,
-            "active".into(),
+            if process.id == NOBODY { Cell::Null } else { "active".into() },
             process.query.as_str().into(),
             "client backend".into(),
         ]);

@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
 use arrow_schema::DataType;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
@@ -61,6 +61,7 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         "pg_relation_name" => Some(ScalarUDF::from(Lookup::relation_names(session, view))),
         "pg_namespace_name" => Some(ScalarUDF::from(Lookup::namespace_names(view))),
         "obj_description" | "col_description" => Some(ScalarUDF::from(Lookup::comments(name, view))),
+        "pg_cancel_backend" | "pg_terminate_backend" => Some(ScalarUDF::from(Alone::new(name))),
         _ => None,
     }
 }
@@ -99,6 +100,39 @@ impl ScalarUDFImpl for Constant {
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
         Ok(ColumnarValue::Scalar(self.value.clone()))
+    }
+}
+
+/// A function that is a statement of its own, and an error as part of a query: what it does is not
+/// to depend on how the query is planned.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Alone {
+    name: String,
+    signature: Signature,
+}
+
+impl Alone {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), signature: Signature::variadic_any(Volatility::Volatile) }
+    }
+}
+
+impl ScalarUDFImpl for Alone {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        let name = &self.name;
+        plan_err!("{name} takes a number and stands alone, as in SELECT {name}(7): it cannot be part of a query")
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        plan_err!("{} cannot be part of a query", self.name)
     }
 }
 

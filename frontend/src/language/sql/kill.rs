@@ -32,18 +32,28 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Kill> {
     Ok(Kill { process, scope, function: None })
 }
 
-/// `SELECT pg_cancel_backend(id)`; `None` for all other queries.
+/// `SELECT pg_cancel_backend(id)` and nothing beside it; `None` for all other queries.
 pub(super) fn of_query(query: &Query) -> Option<Kill> {
     let SetExpr::Select(select) = &*query.body else { return None };
-    let ([SelectItem::UnnamedExpr(Expr::Function(function))], []) = (&select.projection[..], &select.from[..]) else {
-        return None;
-    };
+    let [SelectItem::UnnamedExpr(Expr::Function(function))] = &select.projection[..] else { return None };
     let called = function.name.0.last()?.as_ident()?.value.to_lowercase();
     let (name, scope) = FUNCTIONS.into_iter().find(|(name, _)| *name == called)?;
     let FunctionArguments::List(list) = &function.args else { return None };
-    // A time to wait may follow the number: what is ended here is ended at once.
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = list.args.first()? else { return None };
-    Some(Kill { process: number(&value.value)?, scope, function: Some(name) })
+    let args = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => number(&value.value),
+        _ => None,
+    });
+    let numbers = args.collect::<Option<Vec<_>>>()?;
+    let process = match numbers[..] {
+        [process] => process,
+        // A time to wait may follow: what is ended here is ended at once.
+        [process, _] if scope == CancelScope::Connection => process,
+        _ => return None,
+    };
+    // Any clause that has a say in whether the function is called would show in the text.
+    let args = list.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let is_alone = query.to_string() == format!("SELECT {}({args})", function.name);
+    is_alone.then_some(Kill { process, scope, function: Some(name) })
 }
 
 fn number(value: &Value) -> Option<ProcessId> {

@@ -3,6 +3,9 @@
 //! The first bytes are held back: as long as they are, an error becomes a
 //! status. A longer answer streams, with bounded memory, and an error then
 //! breaks the connection off, so that no client takes the half for the whole.
+//! For the same reason the end of the pieces is a piece: an encoder that is lost
+//! without a word is an error. Its place is kept free from the start, so that a
+//! statement whose client stopped reading can end.
 
 use std::time::Duration;
 
@@ -11,24 +14,23 @@ use arrow_schema::SchemaRef;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::mpsc;
 use varve_model::limits::ANSWER_HELD_BYTES_MAX;
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
-use super::super::reply;
-use super::super::{App, app};
+use super::super::{App, reply};
 use super::encode::{Batch, Encoder, Format};
-use super::{elapsed, or_killed};
+use super::{elapsed, error};
 use crate::output::column::{Cells, Column};
 use crate::output::{Output, RowStream};
-use crate::process::Execution;
+use crate::process::{Ended, Execution};
 
 /// Bytes of a piece of the body.
 const PIECE_BYTES: usize = 256 << 10;
-/// Pieces between the encoder and the connection.
+/// Pieces between the encoder and the connection, beside the last one.
 const PIECES_QUEUED: usize = 4;
 /// Cells of a batch above which encoding leaves the event loop.
 const INLINE_CELLS_MAX: usize = 4096;
@@ -41,30 +43,57 @@ pub(super) struct Answer {
     pub(super) format: Format,
     pub(super) limit: Option<usize>,
     pub(super) started: Duration,
-    pub(super) timeout: Duration,
-    /// Ends with the last piece.
+    /// Ends before the last piece is read.
     pub(super) execution: Execution,
 }
 
-type Piece = Result<Bytes, Error>;
+/// What comes from the encoder.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Bytes),
+    /// That was all.
+    End,
+    /// There is no more, and why.
+    Broken(Error),
+}
+
+/// The next piece; `None` after the last. Errors: why there is no more.
+async fn next(pieces: &mut mpsc::Receiver<Piece>) -> Result<Option<Bytes>> {
+    match pieces.recv().await {
+        Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
+        Some(Piece::End) => Ok(None),
+        Some(Piece::Broken(error)) => Err(error),
+        None => Err(Error::internal("the answer's encoder ended without a word")),
+    }
+}
+
+/// The pieces from here on.
+fn rest(pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = Result<Bytes>> {
+    stream::unfold(Some(pieces), |pieces| async move {
+        let mut pieces = pieces?;
+        match next(&mut pieces).await.transpose()? {
+            Ok(bytes) => Some((Ok(bytes), Some(pieces))),
+            Err(error) => {
+                tracing::warn!(?error, "SQL answer broken off");
+                Some((Err(error), None))
+            }
+        }
+    })
+}
 
 impl Answer {
     /// The response; its rows may still be on their way.
     pub(super) async fn respond(self) -> Result<Response> {
         let (app, format, started) = (self.app.clone(), self.format, self.started);
-        let (sender, mut pieces) = mpsc::channel::<Piece>(PIECES_QUEUED);
-        app.tasks.spawn("sql answer", self.produce(sender));
+        let (sender, mut pieces) = mpsc::channel(PIECES_QUEUED + 1);
+        let last = sender.clone().try_reserve_owned().expect("a new channel has room");
+        app.tasks.spawn("sql answer", self.produce(sender, last));
         let mut held = Vec::new();
         let mut charge = app.setup.memory.charge(0)?;
         let whole = loop {
-            match pieces.recv().await {
-                None => break true,
-                Some(piece) => {
-                    let piece = piece?;
-                    charge.absorb(app.setup.memory.charge(piece.len() as u64)?);
-                    held.push(piece);
-                }
-            }
+            let Some(piece) = next(&mut pieces).await? else { break true };
+            charge.absorb(app.setup.memory.charge(piece.len() as u64)?);
+            held.push(piece);
             if charge.bytes() > ANSWER_HELD_BYTES_MAX as u64 {
                 break false;
             }
@@ -72,13 +101,7 @@ impl Answer {
         let body = if whole {
             Body::from(held.concat())
         } else {
-            let rest = stream::unfold(pieces, |mut pieces| async move { Some((pieces.recv().await?, pieces)) });
-            let rest = rest.inspect(|piece| {
-                if let Err(error) = piece {
-                    tracing::warn!(?error, "SQL answer broken off");
-                }
-            });
-            Body::from_stream(stream::iter(held.into_iter().map(Ok)).chain(rest))
+            Body::from_stream(stream::iter(held.into_iter().map(Ok)).chain(rest(pieces)))
         };
         let mut response = reply::text(StatusCode::OK, format.content_type(), body);
         let headers = response.headers_mut();
@@ -89,20 +112,17 @@ impl Answer {
     }
 
     /// Writes all pieces; ends early when nobody reads them.
-    async fn produce(self, sender: mpsc::Sender<Piece>) {
-        let Self { app, outputs, format, limit, started, timeout, execution } = self;
-        let left = timeout.saturating_sub(elapsed(&app, started));
-        let mut writer = Writer { app: app.clone(), encoder: Some(format.encoder()), out: Vec::new(), sender: &sender };
-        let outcome = tokio::select! {
-            outcome = or_killed(&execution, writer.all(outputs, limit, started)) => outcome,
-            () = app.setup.clock.sleep(left) => Err(app::timed_out(timeout)),
-            // The client has gone: the query ends with this task.
-            () = sender.closed() => return,
-        };
-        if let Err(error) = outcome {
-            // A closed channel means that the client has gone.
-            let _ = sender.send(Err(error)).await;
-        }
+    async fn produce(self, sender: mpsc::Sender<Piece>, last: mpsc::OwnedPermit<Piece>) {
+        let Self { app, outputs, format, limit, started, execution } = self;
+        let mut writer = Writer { app, encoder: Some(format.encoder()), out: Vec::new(), sender: &sender };
+        let outcome = execution.bound(sender.closed(), writer.all(outputs, limit, started)).await;
+        // Who reads the last piece finds the statement ended.
+        drop(execution);
+        last.send(match outcome {
+            Ok(Ok(())) => Piece::End,
+            Ok(Err(error)) => Piece::Broken(error),
+            Err(ended) => Piece::Broken(error::of(ended)),
+        });
     }
 }
 
@@ -181,8 +201,7 @@ impl Writer<'_> {
     async fn flush(&mut self, bytes_min: usize) -> Result<()> {
         if self.out.len() > bytes_min {
             let piece = Bytes::from(std::mem::take(&mut self.out));
-            let gone = |_| Error::invalid("the client has gone").with_reason(varve_model::Reason::Cancelled);
-            self.sender.send(Ok(piece)).await.map_err(gone)?;
+            self.sender.send(Piece::Bytes(piece)).await.map_err(|_| error::of(Ended::Gone))?;
         }
         Ok(())
     }

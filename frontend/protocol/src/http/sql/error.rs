@@ -7,7 +7,8 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use varve_model::{Error, ErrorKind, Reason};
 
-use super::super::reply;
+use super::super::{app, reply};
+use crate::process::Ended;
 
 /// Bytes of an error's text in its header.
 const ERROR_HEADER_BYTES_MAX: usize = 1024;
@@ -32,6 +33,7 @@ pub(super) fn code(kind: ErrorKind, reason: Reason) -> (u16, u16) {
         (ErrorKind::NotFound, Reason::Process) => (404, 1004),
         (ErrorKind::NotFound, _) => (400, 4001),
         (ErrorKind::AlreadyExists, Reason::Database) => (400, 4011),
+        (ErrorKind::AlreadyExists, Reason::Column) => (400, 4003),
         (ErrorKind::AlreadyExists, _) => (400, 4000),
         (ErrorKind::Unauthenticated, _) => (401, 7002),
         (ErrorKind::PermissionDenied, _) => (403, 7006),
@@ -40,6 +42,15 @@ pub(super) fn code(kind: ErrorKind, reason: Reason) -> (u16, u16) {
         (ErrorKind::Unavailable | ErrorKind::StaleRoute | ErrorKind::Fenced, _) => (503, 5000),
         (ErrorKind::Timeout, _) => (504, 1008),
         (ErrorKind::Corrupt | ErrorKind::Internal, _) => (500, 1003),
+    }
+}
+
+/// The error of a statement that did not come to its end.
+pub(super) fn of(ended: Ended) -> Error {
+    match ended {
+        Ended::Cancelled => Error::invalid("the statement was killed").with_reason(Reason::Cancelled),
+        Ended::Gone => Error::invalid("the client has gone").with_reason(Reason::Cancelled),
+        Ended::Late(timeout) => app::timed_out(timeout),
     }
 }
 

@@ -7,13 +7,16 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{DataType, Field, Schema};
-use varve_model::id::process::{Cancel, CancelScope};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use varve_model::id::process::CancelScope;
 use varve_model::{ErrorKind, Reason};
 
 use super::error::code;
 use crate::gateway::Query;
 use crate::output::{LOGICAL_TYPE_KEY, SessionChange};
-use crate::tests::mock::{Answer, Reply, Server};
+use crate::process::Verdict;
+use crate::tests::mock::{Answer, Reply, Server, mebibyte, soon};
 
 fn batch() -> RecordBatch {
     let json = Field::new("j", DataType::Utf8, true)
@@ -249,16 +252,45 @@ async fn a_statement_is_listed_while_it_runs_and_can_be_killed() {
     server.mock.answer("slow", Answer::Never);
     let kill = async {
         server.mock.begun.notified().await;
-        let running = server.mock.processes.list("here").pop().expect("it runs");
+        let running = server.mock.running();
         assert_eq!((running.query.as_str(), running.database.as_str()), ("slow", "public"));
         assert!(running.client.starts_with("http[127.0.0.1:"), "{}", running.client);
-        let cancel = Cancel { process: running.id, scope: CancelScope::Connection, secret: None };
-        assert!(server.mock.processes.cancel(&cancel));
+        assert_eq!(server.mock.kill(running.id, CancelScope::Connection), Verdict::Found);
     };
     let (reply, ()) = tokio::join!(server.get("/v1/sql?sql=slow"), kill);
     assert_eq!((reply.status, reply.json()["code"].as_u64()), (499, Some(1005)));
     server.mock.ended.notified().await;
-    assert!(server.mock.processes.list("here").is_empty());
+    assert!(server.mock.processes.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_statement_ends_though_its_client_has_stopped_reading() {
+    let server = Server::start().await;
+    server.mock.answer("endless", Answer::Endless(mebibyte()));
+    let address = server.url.strip_prefix("http://").expect("a URL");
+    let mut client = TcpStream::connect(address).await.expect("connected");
+    client.write_all(b"GET /v1/sql?sql=endless HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("sent");
+    server.mock.until_stuck().await;
+    server.mock.kill(server.mock.running().id, CancelScope::Statement);
+    server.mock.ended.notified().await;
+    assert!(soon(|| server.mock.processes.list().is_empty()).await, "{:?}", server.mock.processes.list());
+    // What was under way arrives, and the body ends short of its last chunk.
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.expect("the connection is closed");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(!answer.ends_with(b"\r\n0\r\n\r\n"), "the half is not taken for the whole");
+}
+
+#[tokio::test]
+async fn an_encoder_that_is_lost_is_an_error_and_no_end() {
+    let server = Server::start().await;
+    server.mock.answer("early", Answer::Lost(vec![mebibyte()]));
+    let reply = server.get("/v1/sql?sql=early").await;
+    assert_eq!((reply.status, reply.json()["code"].as_u64()), (500, Some(1003)));
+    server.mock.answer("late", Answer::Lost(vec![mebibyte(); 30]));
+    let response = reqwest::get(format!("{}/v1/sql?sql=late", server.url)).await.expect("a head");
+    assert_eq!(response.status().as_u16(), 200);
+    response.bytes().await.expect_err("the half is not taken for the whole");
 }
 
 #[tokio::test]
@@ -305,6 +337,7 @@ fn every_kind_and_reason_has_its_code() {
         (K::NotFound, R::Process, 404, 1004),
         (K::AlreadyExists, R::Database, 400, 4011),
         (K::AlreadyExists, R::Table, 400, 4000),
+        (K::AlreadyExists, R::Column, 400, 4003),
         (K::Unauthenticated, R::General, 401, 7002),
         (K::PermissionDenied, R::General, 403, 7006),
         (K::Busy, R::Rate, 429, 6001),
