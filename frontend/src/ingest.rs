@@ -25,6 +25,7 @@ pub(crate) use assemble::{Assembly, assemble, vector_of_array, vector_of_values}
 pub(crate) use dispatch::Dispatch;
 pub(crate) use resolve::Resolver;
 pub(crate) use split::split;
+pub(crate) use token::statement_key;
 
 /// Rows of one table whose columns all exist.
 #[derive(Clone, Debug)]

@@ -32,7 +32,7 @@ use crate::catalog::Catalogs;
 use crate::cluster::{Clients, Feed, Table, View};
 use crate::config::ExchangeMode;
 use crate::deadline::Deadline;
-use crate::ingest::Dispatch;
+use crate::ingest::{Dispatch, statement_key};
 use crate::language::sql::{Name, Statement, parse, parse_mysql};
 use crate::process::Peers;
 
@@ -58,6 +58,8 @@ struct Scope {
     zone: Zone,
     params: Vec<Value>,
     deadline: Deadline,
+    /// What the idempotency tokens of its rows are made of.
+    key: Option<u128>,
 }
 
 impl Conductor {
@@ -78,7 +80,8 @@ impl Conductor {
         let Query::Sql { text, params } = query;
         let mut scope = self.scope(session, params)?;
         let mut outputs = Vec::new();
-        for statement in statements(&scope, &text)? {
+        for (number, statement) in statements(&scope, &text)?.into_iter().enumerate() {
+            scope.key = statement_key(session, &text, &scope.params, number);
             let output = Box::pin(self.one(&scope, statement)).await?;
             // Later statements of the same text see the change, as on a connection.
             if let Output::Set { change, .. } = &output {
@@ -108,6 +111,7 @@ impl Conductor {
             zone: Zone::parse(&session.time_zone)?,
             params,
             deadline: Deadline::of(session, &self.clock),
+            key: None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! What crosses between datanode and frontend.
+//! What crosses between datanode and frontend, and what `/v1/sql` says.
 
 use varve_service::telemetry::stage::{Stage, totals};
 
@@ -20,4 +20,12 @@ async fn only_groups_cross_from_the_datanode_for_an_aggregate() {
     let crossed = totals(Stage::Exchange).rows - before;
     // Other tests of this process share the counter; none reads thousands of rows.
     assert!(crossed < 1000, "{crossed} rows crossed for 6 groups");
+}
+
+#[tokio::test]
+async fn adding_a_column_that_exists_answers_greptimedbs_code() {
+    let varve = Varve::start().await;
+    varve.run("CREATE TABLE m (t TIMESTAMP TIME INDEX, v DOUBLE)").await;
+    let (status, reply) = varve.sql("ALTER TABLE m ADD COLUMN v DOUBLE").await;
+    assert_eq!((status, reply["code"].as_u64()), (400, Some(4003)), "{reply}");
 }

@@ -153,6 +153,8 @@ impl Client {
     async fn write(&self, door: &Arc<Door>, rows: Rows, (parts, token): (Parts, Option<String>)) -> Fate {
         let mut session = Session::new(Wire::Influx);
         session.timeout = Duration::from_secs(10);
+        // Each key is sent with one body only.
+        session.body = token.is_some().then_some(0);
         session.idempotency_key = token;
         let frontend = Arc::clone(&door.frontend);
         match self.through(door, async move { frontend.write(&session, rows).await }).await {

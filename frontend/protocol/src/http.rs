@@ -10,5 +10,6 @@ pub mod listen;
 pub mod params;
 pub mod reply;
 pub mod sql;
+mod user;
 
 pub use app::{App, HttpSetup};

@@ -51,6 +51,19 @@ pub struct Session {
     pub traceparent: Option<String>,
     /// The client's `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// Hash of a written body and of how it is read; set with every key. Of all that rows are made of, it is what a
+    /// retry shares with its first try: rows without a timestamp get the time of their arrival.
+    pub body: Option<u128>,
+}
+
+/// Bytes of a user name that are kept.
+pub const USER_BYTES_MAX: usize = 256;
+
+/// A user name as a client gave it, made fit for lists, logs and calls.
+pub fn user_name(text: &str) -> String {
+    let shown = text[..text.floor_char_boundary(USER_BYTES_MAX)].chars();
+    // Replaced and not left out, so that two names do not become one.
+    shown.map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 impl Session {
@@ -66,6 +79,7 @@ impl Session {
             timeout: QUERY_TIMEOUT,
             traceparent: None,
             idempotency_key: None,
+            body: None,
         }
     }
 

@@ -107,7 +107,7 @@ async fn mysqls_drivers_get_the_variables_they_ask_for() {
     let cluster = mysql().await;
     for (query, expected) in [
         ("SELECT @@version_comment LIMIT 1", "varve"),
-        ("SELECT @@max_allowed_packet, @@session.autocommit, @@global.read_only", "33554432|1|0"),
+        ("SELECT @@max_allowed_packet, @@session.autocommit, @@global.read_only", "1048576|1|0"),
         ("SELECT @@SESSION.transaction_isolation, @@tx_isolation", "READ-COMMITTED|READ-COMMITTED"),
         ("SELECT @@time_zone, @@system_time_zone, @nothing", "UTC|UTC|"),
         ("SELECT CONNECTION_ID(), USER(), DATABASE(), SCHEMA(), LAST_INSERT_ID()", "42|me|public|public|0"),
@@ -127,6 +127,17 @@ async fn mysqls_drivers_get_the_variables_they_ask_for() {
     assert!(cluster.rows("SHOW TABLE STATUS LIKE 't'").await[0].starts_with("t|mito|"));
     assert!(cluster.rows("SELECT VERSION()").await[0].starts_with("8.4.2-varve-"));
     assert_eq!(cluster.error("SELECT @@nonsense").await.reason(), Reason::Unsupported);
+}
+
+#[tokio::test]
+async fn a_statement_as_long_as_the_advertised_packet_is_taken() {
+    let cluster = mysql().await;
+    let limit = cluster.rows("SELECT @@max_allowed_packet").await[0].parse::<usize>().unwrap();
+    let (head, tail) = ("INSERT INTO t (host, ts, v) VALUES ('", "', 1, 2.5)");
+    // A packet is one byte for the command and the text.
+    let host = "x".repeat(limit - 1 - head.len() - tail.len());
+    let error = cluster.run(&format!("{head}{host}{tail}")).await.map(drop);
+    assert!(!matches!(&error, Err(error) if error.reason() == Reason::TooLarge), "{error:?}");
 }
 
 #[tokio::test]

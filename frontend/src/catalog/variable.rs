@@ -1,5 +1,6 @@
 //! Settings that clients ask for when they connect. They describe varve; none can be changed but the time zone.
 
+use varve_model::limits::SQL_TEXT_BYTES_MAX;
 use varve_protocol::session::{Session, Wire};
 
 /// Name and value, as PostgreSQL and MySQL know them.
@@ -35,7 +36,6 @@ const FIXED: &[(&str, &str)] = &[
     ("license", "Apache-2.0"),
     ("log_bin", "OFF"),
     ("lower_case_table_names", "0"),
-    ("max_allowed_packet", "33554432"),
     ("max_connections", "1000"),
     ("max_execution_time", "60000"),
     ("max_identifier_length", "256"),
@@ -73,6 +73,8 @@ pub(crate) fn all(session: &Session) -> Vec<(&'static str, String)> {
     let isolation = if session.wire == Wire::Mysql { "READ-COMMITTED" } else { "read committed" };
     let mut all = FIXED.iter().map(|(name, value)| (*name, (*value).to_owned())).collect::<Vec<_>>();
     all.extend([
+        // Drivers pack statements up to it, so it is the limit of a statement and not the wire's wider one.
+        ("max_allowed_packet", SQL_TEXT_BYTES_MAX.to_string()),
         ("pseudo_thread_id", session.connection.to_string()),
         ("search_path", session.database.clone()),
         ("session_authorization", session.user.clone()),

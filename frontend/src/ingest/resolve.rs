@@ -27,7 +27,7 @@ use super::assemble::constant;
 use super::conflict::{Fit, Refusals, fit};
 use super::cut::{pieces, reslot};
 use super::narrow::narrow;
-use super::token::request_key;
+use super::token::{of_kept, write_key};
 use crate::cluster::{Feed, Table};
 use crate::deadline::Deadline;
 
@@ -57,7 +57,7 @@ impl Resolver {
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn resolve(&self, session: &Session, rows: Rows, deadline: &Deadline) -> Result<Resolved> {
         self.feed.view().database(&session.database)?;
-        let key = request_key(session, &rows);
+        let key = write_key(session)?;
         let mut resolved = Resolved::default();
         let mut chunk = 0;
         for table in rows.tables {
@@ -162,6 +162,7 @@ impl Resolver {
         let mut fields = take_fields(&mut rows, table, &fit, &mut refusals);
         complete(&rows, table, &mut fields, &mut refusals);
         fields.sort_unstable_by_key(|field| field.column);
+        let token = token.map(|token| of_kept(token, &refusals.list));
         let kept = refusals.kept();
         let resolved = match kept {
             None => Some(ResolvedRows {

@@ -5,10 +5,11 @@ use varve_model::schema::{ColumnRole, LogicalType, StoredType};
 use varve_model::series::encode_key;
 use varve_model::time::TimeUnit;
 use varve_model::{Error, ErrorKind, Reason};
-use varve_proto::datanode::RegionWrite;
-use varve_protocol::gateway::{Gateway, RefusedCause, Written};
+use varve_proto::datanode::{RegionWrite, WriteRequest};
+use varve_protocol::gateway::{Gateway, Refused, RefusedCause, Written};
 use varve_protocol::session::Session;
 
+use super::token::of_kept;
 use crate::fake::Cluster;
 
 const NOW_S: i64 = 1_700_000_000;
@@ -216,25 +217,70 @@ async fn large_requests_are_cut_before_routing_and_each_chunk_has_its_token() {
     let count = 50_001;
     let ts = (0..count).map(|at| NOW_S + at).collect::<Vec<_>>();
     let batch = rows(&vec!["a"; count as usize], &ts, "usage", &vec![1.0; count as usize]);
-    let session = Session { idempotency_key: Some("k".into()), ..cluster.session.clone() };
+    let session = Session { idempotency_key: Some("k".into()), body: Some(7), ..cluster.session.clone() };
     for _ in 0..2 {
         let request = Rows { tables: vec![batch.clone()] };
         assert_eq!(cluster.frontend.write(&session, request).await.unwrap().rows, count as u64);
     }
-    let tokens = |at: usize| -> Vec<Vec<Token>> {
-        let request = cluster.nodes[0].requests.lock()[at].clone();
-        request
-            .writes
-            .into_iter()
-            .map(|write| match write {
-                RegionWrite::Insert(batch) => batch.tokens,
-                RegionWrite::Delete(_) => panic!("not an insert"),
-            })
-            .collect()
-    };
+    let tokens = |at: usize| tokens_of(&cluster.nodes[0].requests.lock()[at]);
     assert_eq!(tokens(0).len(), 2);
     assert_ne!(tokens(0)[0], tokens(0)[1]);
     assert_eq!(tokens(0), tokens(1), "a repeated request has the same tokens");
+}
+
+/// The tokens of each part of a request.
+pub(crate) fn tokens_of(request: &WriteRequest) -> Vec<Vec<Token>> {
+    let tokens = |write: &RegionWrite| match write {
+        RegionWrite::Insert(batch) => batch.tokens.clone(),
+        RegionWrite::Delete(_) => panic!("not an insert"),
+    };
+    request.writes.iter().map(tokens).collect()
+}
+
+#[tokio::test]
+async fn a_retry_has_its_first_tries_tokens_though_it_comes_later_and_by_other_routes() {
+    let cluster = Cluster::start(2).await;
+    cluster
+        .exec("CREATE TABLE m (host STRING PRIMARY KEY, time TIMESTAMP(9) TIME INDEX, usage DOUBLE) WITH (regions = 4)")
+        .await;
+    let key = |key: &str, body: u128| {
+        let idempotency_key = Some(key.to_owned());
+        Session { idempotency_key, body: Some(body), ..cluster.session.clone() }
+    };
+    let hosts = ["a", "b", "c", "d", "e", "f"];
+    // Rows without a timestamp: each try has the time of its own arrival.
+    let tokens = async |session: Session, arrival: i64| {
+        let rows = rows(&hosts, &[arrival; 6], "usage", &[1.0; 6]);
+        assert_eq!(cluster.frontend.write(&session, Rows { tables: vec![rows] }).await.unwrap().rows, 6);
+        let requests = cluster.nodes.iter().flat_map(|node| std::mem::take(&mut *node.requests.lock()));
+        let mut tokens = requests.flat_map(|request| tokens_of(&request)).flatten().collect::<Vec<_>>();
+        tokens.dedup();
+        assert_eq!(tokens.len(), 1, "all regions' parts of a chunk carry its token");
+        tokens[0]
+    };
+    let first = tokens(key("k", 7), NOW_S).await;
+    assert_eq!(first, tokens(key("k", 7), NOW_S + 5).await);
+    cluster.metasrv.move_regions("m", true);
+    assert_eq!(first, tokens(key("k", 7), NOW_S + 9).await);
+    assert_ne!(first, tokens(key("k", 8), NOW_S).await, "another body is another request");
+    assert_ne!(first, tokens(key("l", 7), NOW_S).await);
+    assert_ne!(first, tokens(Session { user: "other".into(), ..key("k", 7) }, NOW_S).await);
+    let session = Session { body: None, ..key("k", 7) };
+    assert_eq!(cluster.frontend.write(&session, Rows::default()).await.unwrap_err().kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn a_try_of_which_more_rows_fit_is_no_repeat() {
+    let refused = |origin, cause| Refused { origin, cause };
+    let rule = |origin| refused(origin, RefusedCause::Rule("too far ahead".into()));
+    let token = Token::new(9, 3);
+    assert_eq!(of_kept(token, &[]), token);
+    assert_eq!(of_kept(token, &[refused(4, RefusedCause::Expired)]), token, "a row grew too old between two tries");
+    let some = of_kept(token, &[rule(1), rule(2)]);
+    assert_ne!(some, token);
+    assert_eq!(some, of_kept(token, &[rule(2), refused(4, RefusedCause::Expired), rule(1)]));
+    assert_ne!(some, of_kept(token, &[rule(1)]));
+    assert_ne!(some, of_kept(Token::new(9, 4), &[rule(1), rule(2)]));
 }
 
 #[tokio::test]

@@ -6,8 +6,11 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::{self, Expr};
 use varve_model::batch::{FieldColumn, Values, Vector};
+use varve_model::id::Token;
 use varve_model::schema::{Column, ColumnDefault, ColumnRole};
 use varve_model::value::Value;
 use varve_model::{Error, Reason, Result, ResultExt};
@@ -44,7 +47,9 @@ impl Conductor {
             };
             put(&mut assembly, column, vector)?;
         }
-        let batches = split(assemble(&table, assembly))?;
+        let mut resolved = assemble(&table, assembly);
+        resolved.token = scope.key.map(|key| Token::new(key, 0));
+        let batches = split(resolved)?;
         let writes = batches.into_iter().map(RegionWrite::Insert).collect();
         self.dispatch.send(writes, &scope.deadline).await?;
         Ok(count("INSERT", rows as u64))
@@ -143,6 +148,13 @@ fn evaluate(state: &SessionState, scope: &Scope, expr: &Expr) -> Result<ArrayRef
         )
         .map_err(from_datafusion)?;
     let expr = super::prepare::bind_expr(expr, &scope.params)?;
+    // Functions of the statement's time, like now(), become constants only here.
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_query_execution_start_time(state.execution_props().query_execution_start_time);
+    let simplifier = ExprSimplifier::new(context.build());
+    let expr = simplifier.coerce(expr, &schema).and_then(|expr| simplifier.simplify(expr)).map_err(from_datafusion)?;
     let physical = state.create_physical_expr(expr, &schema).map_err(from_datafusion)?;
     let one_row = RecordBatch::try_new_with_options(
         Arc::new(arrow_schema::Schema::empty()),

@@ -77,6 +77,8 @@ async fn columns_that_are_left_out_take_their_defaults_and_types_are_checked() {
             "|-2.0|1969-12-31T23:59:59.997|x||||true",
         ]
     );
+    cluster.exec("INSERT INTO d (ts, i) VALUES (now() + INTERVAL '1 minute', 1 + 1), (now(), 3)").await;
+    assert_eq!(cluster.rows("SELECT i FROM d WHERE ts > now() - INTERVAL '1 hour' ORDER BY ts").await, ["3", "2"]);
     for (sql, text) in [
         ("INSERT INTO d (ts, u) VALUES (5, 256)", "256 does not fit type UInt8"),
         ("INSERT INTO d (ts, i) VALUES (5, 'abc')", "'abc' does not fit type Int32"),

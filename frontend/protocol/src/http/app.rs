@@ -15,8 +15,9 @@ use varve_service::net::status::Node;
 use varve_service::task::TaskSet;
 use varve_service::telemetry::metrics::Metrics;
 
+use super::user;
 use crate::gateway::Gateway;
-use crate::session::{Session, Wire};
+use crate::session::{Session, Wire, user_name};
 
 /// What the HTTP server needs from its host.
 #[derive(Clone, Debug)]
@@ -95,6 +96,7 @@ impl App {
             session.request_id = id;
         }
         session.traceparent = super::reply::trace(headers).map(|(context, _)| context.to_owned());
+        session.user = user::of_headers(headers).map_or_else(String::new, |name| user_name(&name));
         if let Some(value) = headers.get("idempotency-key") {
             let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
             let key = key.ok_or_else(|| {

@@ -16,13 +16,15 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde_json::json;
+use varve_model::Result;
 
 use super::outcome::Failure;
 use super::precision::Api;
 use crate::http::params::Params;
 use crate::http::{App, admin, reply};
+use crate::session::{Session, Wire, user_name};
 
 /// Bytes of an error's text in its header.
 const ERROR_HEADER_BYTES_MAX: usize = 1024;
@@ -47,6 +49,16 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/v1/influxdb/health", get(admin::health))
         .route("/ready", get(ready))
         .layer(from_fn_with_state(app.clone(), stamp))
+}
+
+/// The session of a request. InfluxDB 1 takes the user from the URL before it looks at the headers.
+/// Errors: those of [`App::session`].
+fn session(app: &App, headers: &HeaderMap, params: &Params) -> Result<Session> {
+    let mut session = app.session(Wire::Influx, headers)?;
+    if let Some(user) = params.get("u") {
+        session.user = user_name(user);
+    }
+    Ok(session)
 }
 
 /// The answer to a failed request, in the version's shape.

@@ -17,7 +17,6 @@ use crate::http::params::Params;
 use crate::http::{App, body, reply};
 use crate::influx::outcome::{self, Failure};
 use crate::influx::precision::Api;
-use crate::session::Wire;
 
 /// The body of a request for a new bucket; unknown keys are ignored, as there.
 #[derive(Debug, Deserialize)]
@@ -63,7 +62,7 @@ pub(super) async fn list(State(app): State<App>, request: Request<Body>) -> Resp
 
 async fn listed(app: &App, parts: &Parts) -> Result<Value> {
     let params = Params::of_url(&parts.uri)?;
-    let session = app.session(Wire::Influx, &parts.headers)?;
+    let session = super::session(app, &parts.headers, &params)?;
     let number = |name: &str, default| params.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (offset, limit) = (number("offset", 0), number("limit", usize::MAX));
     let names = database_names(app, &session).await?.into_iter();
@@ -89,7 +88,7 @@ pub(super) async fn create(State(app): State<App>, request: Request<Body>) -> Re
 
 async fn created(app: &App, request: Request<Body>) -> Result<Value> {
     let (parts, request_body) = request.into_parts();
-    let session = app.session(Wire::Influx, &parts.headers)?;
+    let session = super::session(app, &parts.headers, &Params::of_url(&parts.uri)?)?;
     let received = body::read(app, &parts.headers, request_body).await?;
     let bucket = serde_json::from_slice::<NewBucket>(&received.bytes)
         .map_err(|error| Error::invalid(format!("bucket: {error}")).with_reason(Reason::BadValue))?;

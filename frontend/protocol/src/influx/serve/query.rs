@@ -16,7 +16,7 @@ use crate::http::params::Params;
 use crate::http::{App, reply};
 use crate::influx::outcome::{self, Failure};
 use crate::influx::precision::Api;
-use crate::session::{Session, Wire};
+use crate::session::Session;
 
 const VERBS: [&str; 11] =
     ["SELECT", "DELETE", "SHOW", "CREATE", "DROP", "EXPLAIN", "GRANT", "REVOKE", "ALTER", "SET", "KILL"];
@@ -48,7 +48,7 @@ async fn answer(app: &App, request: Request<Body>, method: &Method) -> Result<Ve
     let refuse = |error: Error| outcome::of_error(Api::V1, &error);
     let (params, headers) = Params::of(app, request).await.map_err(refuse)?;
     let text = params.get("q").ok_or_else(|| Failure::invalid("missing required parameter \"q\""))?;
-    let session = app.session(Wire::Influx, &headers).map_err(refuse)?;
+    let session = super::session(app, &headers, &params).map_err(refuse)?;
     let statements = parse(text).map_err(Failure::invalid)?;
     let mut results = Vec::new();
     let mut failed = false;

@@ -240,9 +240,63 @@ async fn request_ids_and_idempotency_keys_travel() {
     assert_eq!((reply.status, reply.header("request-id"), reply.header("x-request-id")), (204, "mine", "mine"));
     let (session, _) = server.mock.writes.lock().pop().expect("a write");
     assert_eq!((session.request_id.as_str(), session.idempotency_key.as_deref()), ("mine", Some("k1")));
+    assert!(session.body.is_some());
     let request = reqwest::Client::new().post(format!("{}/write?db=d", server.url));
     let reply = Reply::of(request.header("idempotency-key", "k".repeat(300)).body("m v=1")).await;
     assert_eq!(reply.status, 400);
+}
+
+#[tokio::test]
+async fn bodies_under_a_key_are_known_by_what_they_say() {
+    let server = Server::start().await;
+    let digest = async |path: &str, body: Vec<u8>, coding: &str| {
+        let request = reqwest::Client::new().post(format!("{}{path}", server.url)).header("idempotency-key", "k");
+        assert_eq!(Reply::of(request.header("content-encoding", coding).body(body)).await.status, 204);
+        server.mock.writes.lock().pop().expect("a write").0.body.expect("a hash")
+    };
+    let text = b"m v=1\nm v=2";
+    let first = digest("/write?db=d", text.to_vec(), "identity").await;
+    assert_eq!(first, digest("/write?db=d", gzip(text), "gzip").await);
+    assert_eq!(first, digest("/api/v2/write?bucket=d&precision=ns", text.to_vec(), "identity").await);
+    assert_ne!(first, digest("/write?db=d&precision=s", text.to_vec(), "identity").await);
+    assert_ne!(first, digest("/write?db=d", b"m v=1\nm v=3".to_vec(), "identity").await);
+    assert_eq!(server.post("/write?db=d", "m v=1").await.status, 204);
+    assert_eq!(server.mock.writes.lock().pop().expect("a write").0.body, None);
+}
+
+#[tokio::test]
+async fn the_users_name_travels_and_the_secret_does_not() {
+    let server = Server::start().await;
+    let write = async |path: &str, header: Option<(&str, &str)>| {
+        let mut request = reqwest::Client::new().post(format!("{}{path}", server.url));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        assert_eq!(Reply::of(request.body("m v=1")).await.status, 204);
+        server.mock.writes.lock().pop().expect("a write").0
+    };
+    let basic = Some(("authorization", "Basic YW5uOmdlaGVpbQ=="));
+    for (path, header, user) in [
+        ("/write?db=d", None, ""),
+        ("/write?db=d", basic, "ann"),
+        ("/api/v2/write?bucket=d", basic, "ann"),
+        ("/api/v2/write?bucket=d", Some(("authorization", "Token ann:geheim")), "ann"),
+        ("/api/v2/write?bucket=d", Some(("authorization", "Token geheim")), ""),
+        ("/write?db=d&u=bob&p=geheim", None, "bob"),
+        ("/write?db=d&u=bob&p=geheim", basic, "bob"),
+        ("/write?db=d&u=b%0Aob%00&p=geheim", None, "b?ob?"),
+    ] {
+        let session = write(path, header).await;
+        assert_eq!(session.user, user, "{path} {header:?}");
+        assert!(!format!("{session:?}").contains("geheim"), "{session:?}");
+    }
+    let long = "é".repeat(300);
+    let session = write(&format!("/write?db=d&u=x{}", "%C3%A9".repeat(300)), None).await;
+    assert_eq!(session.user, format!("x{}", &long[..254]));
+    server.mock.answer("CREATE DATABASE IF NOT EXISTS \"n\"", Answer::Count("CREATE DATABASE", 1));
+    let reply = server.form("/query?u=bob&p=geheim", "q=CREATE+DATABASE+n").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(server.mock.queries.lock().pop().expect("a query").0.user, "bob");
 }
 
 #[tokio::test]

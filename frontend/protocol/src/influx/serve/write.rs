@@ -10,6 +10,7 @@ use varve_model::budget::Charge;
 use varve_model::rows::Rows;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::failure;
 use crate::gateway::{Query, Written};
@@ -20,7 +21,7 @@ use crate::influx::decode::{Decoded, Times, decode};
 use crate::influx::outcome::{self, Failure};
 use crate::influx::precision::{Api, scale_nanos};
 use crate::output::Output;
-use crate::session::{Session, Wire};
+use crate::session::Session;
 
 /// The retention policy that every InfluxDB database has.
 const DEFAULT_POLICY: &str = "autogen";
@@ -72,13 +73,16 @@ async fn write(api: Api, app: &App, request: Request<Body>) -> Result<(), Failur
     let params = Params::of_url(&parts.uri).map_err(refuse)?;
     let target = target(api, &params)?;
     let scale_nanos = scale_nanos(api, params.get("precision")).map_err(Failure::invalid)?;
-    let session = session(app, &parts.headers, &target).map_err(refuse)?;
+    let mut session = session(app, &parts.headers, &params, &target).map_err(refuse)?;
     let coding = Coding::of(&parts.headers).map_err(refuse)?;
     let times = Times { scale_nanos, arrival_nanos: app.setup.clock.wall_nanos() };
 
     let mut received = body::read(app, &parts.headers, request_body).await.map_err(refuse)?;
-    let (mut decoded, text_bytes) = decode_body(app, received.bytes, coding, times).await.map_err(refuse)?;
-    let column_bytes = text_bytes as u64 * COLUMN_BYTES_PER_TEXT_BYTE;
+    let is_keyed = session.idempotency_key.is_some();
+    let text = decode_body(app, received.bytes, coding, times, is_keyed).await.map_err(refuse)?;
+    let Text { mut decoded, bytes, digest } = text;
+    session.body = digest;
+    let column_bytes = bytes as u64 * COLUMN_BYTES_PER_TEXT_BYTE;
     received.charge.absorb(app.setup.memory.charge(column_bytes).map_err(refuse)?);
 
     let rows = std::mem::take(&mut decoded.rows);
@@ -137,14 +141,32 @@ fn target(api: Api, params: &Params) -> Result<Target, Failure> {
     }
 }
 
-fn session(app: &App, headers: &HeaderMap, target: &Target) -> Result<Session> {
-    let mut session = app.session(Wire::Influx, headers)?;
+fn session(app: &App, headers: &HeaderMap, params: &Params, target: &Target) -> Result<Session> {
+    let mut session = super::session(app, headers, params)?;
     session.database = target.name();
     Ok(session)
 }
 
-/// Inflates and decodes, off the event loop when it takes long. Returns the bytes of text too.
-async fn decode_body(app: &App, body: Bytes, coding: Coding, times: Times) -> Result<(Decoded, usize)> {
+/// A body that was read.
+#[derive(Debug)]
+struct Text {
+    decoded: Decoded,
+    /// Length of the text.
+    bytes: usize,
+    /// See [`digest`].
+    digest: Option<u128>,
+}
+
+/// Hash of a text and of the unit of its timestamps: the same for a repeat, however that is compressed.
+fn digest(text: &[u8], times: Times) -> u128 {
+    let mut hash = Xxh3::with_seed(0);
+    hash.update(&times.scale_nanos.to_le_bytes());
+    hash.update(text);
+    hash.digest128()
+}
+
+/// Inflates and decodes, off the event loop when it takes long; `is_keyed`: the text is hashed, too.
+async fn decode_body(app: &App, body: Bytes, coding: Coding, times: Times, is_keyed: bool) -> Result<Text> {
     let seed = app.hash_seed;
     let small = coding == Coding::Identity && body.len() <= INLINE_BYTES_MAX;
     let work = move || {
@@ -152,7 +174,7 @@ async fn decode_body(app: &App, body: Bytes, coding: Coding, times: Times) -> Re
         let text = coding.decode(body)?;
         let decoded = decode(&text, times, seed);
         timer.finish(decoded.rows.len(), text.len());
-        Ok((decoded, text.len()))
+        Ok(Text { decoded, bytes: text.len(), digest: is_keyed.then(|| digest(&text, times)) })
     };
     if small { work() } else { app.tasks.blocking("decode", work).await? }
 }
