@@ -37,6 +37,9 @@ pub struct StandaloneArgs {
     /// Settings file (TOML); docs/config.md lists the keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What this process is called in `/status` and logs [default: standalone].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Where everything is kept [default: ./varve-data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -68,6 +71,9 @@ pub struct MetasrvArgs {
     /// Settings file (TOML); docs/config.md lists the keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What this process is called in `/status` and logs [default: metasrv- and the gRPC address].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// HTTP: health, status, metrics [default: 127.0.0.1:4020].
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<SocketAddr>,
@@ -82,6 +88,9 @@ pub struct DatanodeArgs {
     /// Settings file (TOML); docs/config.md lists the keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What this process is called in `/status` and logs [default: datanode- and the node id].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Where its own files are kept [default: ./varve-data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -99,6 +108,9 @@ pub struct FrontendArgs {
     /// Settings file (TOML); docs/config.md lists the keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What this process is called in `/status` and logs [default: frontend- and the HTTP address].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Where clients connect.
     #[command(flatten)]
     pub clients: ClientAddrs,
@@ -133,18 +145,22 @@ impl ClientAddrs {
 impl StandaloneArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        self.clients.overrides().set("frontend", "grpc_addr", self.grpc_addr).set(
-            "datanode",
-            "data_dir",
-            text(self.data_dir.as_ref()),
-        )
+        self.clients
+            .overrides()
+            .set("node", "name", self.name.as_ref())
+            .set("frontend", "grpc_addr", self.grpc_addr)
+            .set("datanode", "data_dir", text(self.data_dir.as_ref()))
     }
 }
 
 impl MetasrvArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        Overrides::default().set("metasrv", "http_addr", self.http_addr).set("metasrv", "grpc_addr", self.grpc_addr)
+        Overrides::default().set("node", "name", self.name.as_ref()).set("metasrv", "http_addr", self.http_addr).set(
+            "metasrv",
+            "grpc_addr",
+            self.grpc_addr,
+        )
     }
 }
 
@@ -152,6 +168,7 @@ impl DatanodeArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
         Overrides::default()
+            .set("node", "name", self.name.as_ref())
             .set("datanode", "http_addr", self.http_addr)
             .set("datanode", "grpc_addr", self.grpc_addr)
             .set("datanode", "data_dir", text(self.data_dir.as_ref()))
@@ -161,6 +178,6 @@ impl DatanodeArgs {
 impl FrontendArgs {
     /// The flags that were given.
     pub fn overrides(&self) -> Overrides {
-        self.clients.overrides()
+        self.clients.overrides().set("node", "name", self.name.as_ref())
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use varve_model::Result;
+use varve_model::{Error, Reason, Result};
 use varve_service::config;
-use varve_service::telemetry::logs::LogFormat;
+use varve_service::telemetry::logs::{self, LogFormat};
 
 use crate::args::Overrides;
 
@@ -18,6 +18,8 @@ mod tests;
 pub struct Config {
     /// What is logged, and how.
     pub log: Log,
+    /// Who this process is.
+    pub node: Node,
     /// Clients' side.
     pub frontend: varve_frontend::FrontendConfig,
     /// Storage side.
@@ -36,6 +38,18 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Who a process is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// What `/status` calls this process, and its peers do in their logs. Whoever runs several gives each its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Bytes of a node's name: what Kubernetes allows for the name of a pod.
+const NODE_NAME_BYTES_MAX: usize = 253;
+
 impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned(), format: LogFormat::Text }
@@ -45,6 +59,19 @@ impl Default for Log {
 impl Config {
     /// Defaults < file < environment < flags. Errors: `InvalidRequest` naming the key.
     pub fn load(file: Option<&Path>, flags: &Overrides) -> Result<Self> {
-        config::load(file, flags)
+        let config = config::load::<Self>(file, flags)?;
+        logs::filter(&config.log.filter)?;
+        if let Some(name) = &config.node.name
+            && (name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || name.contains(|l: char| !l.is_ascii_graphic()))
+        {
+            let text = format!("node.name {name:?} must be 1 to {NODE_NAME_BYTES_MAX} visible ASCII characters");
+            return Err(Error::invalid(text).with_reason(Reason::BadValue));
+        }
+        Ok(config)
+    }
+
+    /// The node's name, or what it is called without one.
+    pub(crate) fn name_or(&self, unnamed: impl FnOnce() -> String) -> String {
+        self.node.name.clone().unwrap_or_else(unnamed)
     }
 }

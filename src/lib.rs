@@ -8,12 +8,15 @@ pub mod standalone;
 pub mod version;
 
 use std::path::Path;
+use std::time::Duration;
 
 use args::{Args, Command, Overrides};
 use config::Config;
 use standalone::{Adapter, Standalone};
 use varve_model::{Error, Result};
-use varve_service::{shutdown, telemetry};
+use varve_service::shutdown::Signals;
+use varve_service::task::{Blocking, TaskSet};
+use varve_service::telemetry::logs;
 
 /// Runs a command to its end.
 pub fn run(args: Args) -> Result<()> {
@@ -26,24 +29,34 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
+/// How long the process stays for work on threads of their own that a role left behind: reading a log, say.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(3);
+
 /// Runs a role with the settings in force, to its end.
 fn serve<F: Future<Output = Result<()>>>(
     file: Option<&Path>,
     flags: &Overrides,
-    role: impl FnOnce(Config) -> F,
+    role: impl FnOnce(Config, Signals) -> F,
 ) -> Result<()> {
-    let config = Config::load(file, flags)?;
-    telemetry::logs::install(&config.log.filter, config.log.format);
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Error::internal("cannot start the runtime").with_source(error))?;
-    runtime.block_on(role(config))
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::take()?
+    };
+    let config = Config::load(file, flags)?;
+    logs::install(logs::filter(&config.log.filter)?, config.log.format);
+    let ended = runtime.block_on(role(config, signals));
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    ended
 }
 
-async fn standalone(config: Config) -> Result<()> {
-    let node = Standalone::start(config, Adapter::InProcess).await?;
+async fn standalone(config: Config, mut signals: Signals) -> Result<()> {
+    let tasks = TaskSet::new(Blocking::Threads);
+    let starting = Standalone::start(config, Adapter::InProcess);
+    let Some(node) = role::unless_stopped(&tasks, &mut signals, starting).await? else { return Ok(()) };
     node.print_welcome();
-    let signal =
-        shutdown::requested().await.map_err(|error| Error::internal("cannot wait for signals").with_source(error))?;
+    let signal = signals.stop().await;
     tracing::info!(signal, "stopping");
     node.stop().await;
     Ok(())

@@ -13,7 +13,8 @@ use varve_model::{Error, Reason, Result};
 use varve_proto::grpc::{MetasrvMembers, Services, Wait};
 use varve_proto::metasrv::MetasrvApi;
 use varve_service::clock::SharedClock;
-use varve_service::shutdown;
+use varve_service::shutdown::Signals;
+use varve_service::task::TaskSet;
 
 pub mod datanode;
 pub mod frontend;
@@ -37,9 +38,27 @@ fn members(setting: &str, addrs: &[String], clock: &SharedClock) -> Result<Arc<d
     Ok(Arc::new(MetasrvMembers::over_grpc(addrs.to_vec(), wait)?))
 }
 
-/// Resolves with the name of the signal to stop.
-async fn stop_requested() -> Result<&'static str> {
-    shutdown::requested().await.map_err(|error| Error::internal("cannot wait for signals").with_source(error))
+/// Runs a start to its end, unless the signal to stop comes first: then `None`.
+///
+/// A start that is broken off is dropped where it stands, as at a crash: nothing was served yet, so nothing
+/// was promised. It is a task of its own, so that no step of it that takes long keeps the signal waiting.
+pub(crate) async fn unless_stopped<T: Send + 'static>(
+    tasks: &TaskSet,
+    signals: &mut Signals,
+    start: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<Option<T>> {
+    let mut starting = tasks.spawn("start", start);
+    tokio::select! {
+        started = &mut starting => match started {
+            Ok(started) => started.map(Some),
+            Err(error) => Err(Error::internal("the start panicked").with_source(error)),
+        },
+        signal = signals.stop() => {
+            tracing::info!(signal, "stopping before the start is over");
+            starting.abort();
+            Ok(None)
+        }
+    }
 }
 
 /// Serves the roles' gRPC until the stop.

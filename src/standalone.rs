@@ -66,6 +66,7 @@ impl Standalone {
         let (clients, roles) = (TaskSet::new(Blocking::Threads), TaskSet::new(Blocking::Threads));
         let memory = Memory::measure();
         let metrics = Metrics::default();
+        let name = config.name_or(|| "standalone".to_owned());
         create_folder(&config.datanode.data_dir)?;
         let (grpc_listener, grpc) = bind("gRPC", config.frontend.grpc_addr).await?;
 
@@ -101,7 +102,7 @@ impl Standalone {
             start_frontend(&config, to_metasrv, connect(adapter, &datanode), &memory, &clock, &clients).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let host = Host {
-            node: Node { name: "standalone".to_owned(), role: "standalone", version: VERSION, commit: COMMIT },
+            node: Node { name, role: "standalone", version: VERSION, commit: COMMIT },
             metrics,
             ready: Arc::clone(&ready),
             clock,

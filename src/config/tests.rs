@@ -33,3 +33,28 @@ fn a_flag_wins_and_an_unknown_key_is_refused() {
     let error = Config::load(args.config.as_deref(), &args.overrides()).expect_err("a typo");
     assert!(error.message().contains("wal_byte_max"), "{error}");
 }
+
+/// The error of a file's text.
+fn refused(text: &str) -> varve_model::Error {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    Config::load(Some(file.path()), &Overrides::default()).expect_err(text)
+}
+
+#[test]
+fn a_filter_of_the_log_that_cannot_be_read_is_refused_at_start() {
+    let error = refused("[log]\nfilter = \"info,varve=loud\"\n");
+    assert!(error.message().contains("log.filter 'info,varve=loud'") && error.hint().is_some(), "{error}");
+}
+
+#[test]
+fn a_node_has_the_name_it_is_given() {
+    let flags = StandaloneArgs { name: Some("varve-0".to_owned()), ..StandaloneArgs::default() };
+    let config = Config::load(None, &flags.overrides()).expect("valid");
+    assert_eq!(config.name_or(|| "unnamed".to_owned()), "varve-0");
+    assert_eq!(Config::default().name_or(|| "unnamed".to_owned()), "unnamed");
+    for name in [String::new(), "a b".to_owned(), "a\\n".to_owned(), "x".repeat(254)] {
+        let error = refused(&format!("[node]\nname = \"{name}\"\n"));
+        assert!(error.message().starts_with("node.name"), "{error}");
+    }
+}

@@ -13,10 +13,11 @@ use varve_proto::metasrv::MetasrvApi;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::bind;
 use varve_service::net::status::{Check, Node, StatusPage};
+use varve_service::shutdown::Signals;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
-use super::{RETRY_PAUSE, members, say, serve_grpc, stop_requested};
+use super::{RETRY_PAUSE, members, say, serve_grpc, unless_stopped};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::version::{COMMIT, VERSION};
@@ -24,41 +25,57 @@ use crate::version::{COMMIT, VERSION};
 /// Runs a datanode until the signal.
 ///
 /// Errors: bad settings; an address is taken; a bucket that must not be used; damage; another cluster.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let tasks = TaskSet::new(Blocking::Threads);
     let (http_listener, http) = bind("HTTP", config.datanode.http_addr).await?;
     let (grpc_listener, grpc) = bind("gRPC", config.datanode.grpc_addr).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let process = Process {
-        metasrv: members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?,
-        storage: Storage::open(&config.datanode, &clock, &tasks).await?,
-        config,
-        grpc,
-        clock,
-        tasks,
-        memory: Memory::measure(),
-        services: Services::default(),
-        ready: Arc::default(),
-        current: Mutex::default(),
+    let metasrv = members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?;
+    let ready = Arc::<AtomicBool>::default();
+    // Before the bucket answers, so that `/status` and `/health` do.
+    status_page(&config, &ready, &clock).serve(http_listener, &tasks);
+    let opening = {
+        let (config, clock, tasks) = (config.datanode.clone(), Arc::clone(&clock), tasks.clone());
+        async move { Storage::open(&config, &clock, &tasks).await }
     };
-    process.serve_status(http_listener);
-    let stop = process.tasks.token().clone();
-    process.tasks.spawn("gRPC", serve_grpc(process.services.clone(), grpc_listener, stop));
+    let Some(storage) = unless_stopped(&tasks, &mut signals, opening).await? else { return Ok(()) };
+    let services = Services::default();
+    let stop = tasks.token().clone();
+    tasks.spawn("gRPC", serve_grpc(services.clone(), grpc_listener, stop));
     say(&format!("varve {VERSION} datanode: gRPC {grpc}, status http://{http}/status"));
-    let stopping = stop_requested();
-    tokio::pin!(stopping);
+    let memory = Memory::measure();
+    let current = Mutex::default();
+    let process = Arc::new(Process { config, grpc, metasrv, storage, clock, tasks, memory, services, ready, current });
     loop {
+        // A task of its own, so that no step of a session's begin that takes long keeps the signal waiting.
+        let mut session = process.tasks.spawn("session", Arc::clone(&process).session());
         let ended = tokio::select! {
-            ended = process.session() => ended?,
-            signal = &mut stopping => {
-                tracing::info!(signal = signal?, "stopping");
+            ended = &mut session => ended,
+            signal = signals.stop() => {
+                tracing::info!(signal, "stopping");
+                session.abort();
+                // Whatever it came to: from here on nobody begins one.
+                let _ = session.await;
                 process.stop().await;
                 return Ok(());
             }
         };
-        if let Some(why) = ended {
+        let ended = ended.map_err(|error| Error::internal("the session panicked").with_source(error))?;
+        if let Some(why) = ended? {
             tracing::warn!(why, "the session is over; beginning another");
         }
+    }
+}
+
+fn status_page(config: &Config, ready: &Arc<AtomicBool>, clock: &SharedClock) -> StatusPage {
+    let name = config.name_or(|| format!("datanode-{}", config.datanode.node_id));
+    let ready = Arc::clone(ready);
+    StatusPage {
+        node: Node { name, role: "datanode", version: VERSION, commit: COMMIT },
+        metrics: Metrics::default(),
+        ready: Check::new(move || ready.load(Ordering::Relaxed)),
+        leader: None,
+        clock: Arc::clone(clock),
     }
 }
 
@@ -83,26 +100,9 @@ struct Session {
 }
 
 impl Process {
-    fn serve_status(&self, listener: tokio::net::TcpListener) {
-        let ready = Arc::clone(&self.ready);
-        let page = StatusPage {
-            node: Node {
-                name: format!("datanode-{}", self.config.datanode.node_id),
-                role: "datanode",
-                version: VERSION,
-                commit: COMMIT,
-            },
-            metrics: Metrics::default(),
-            ready: Check::new(move || ready.load(Ordering::Relaxed)),
-            leader: None,
-            clock: self.clock.clone(),
-        };
-        page.serve(listener, &self.tasks);
-    }
-
     /// One session from its beginning until others end it; returns why, or nothing when it could not begin yet.
     /// Dropped at a stop. Errors: what no second try can mend.
-    async fn session(&self) -> Result<Option<String>> {
+    async fn session(self: Arc<Self>) -> Result<Option<String>> {
         let tasks = self.tasks.child();
         let setup = DatanodeSetup {
             config: self.config.datanode.clone(),
@@ -146,7 +146,7 @@ impl Process {
     }
 
     /// Gives the regions back, so that nobody has to wait for the lease, and ends.
-    async fn stop(self) {
+    async fn stop(&self) {
         self.ready.store(false, Ordering::Relaxed);
         let session = self.current.lock().take();
         if let Some(Session { datanode, tasks }) = session {

@@ -8,16 +8,17 @@ use varve_model::Result;
 use varve_proto::grpc::DatanodeClient;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::status::Node;
+use varve_service::shutdown::Signals;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
-use super::{members, say, stop_requested};
+use super::{members, say};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::version::{COMMIT, VERSION};
 
 /// Runs a frontend until the signal. Errors: bad settings; an address is taken.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let tasks = TaskSet::new(Blocking::Threads);
     let memory = Memory::measure();
@@ -32,7 +33,7 @@ pub async fn run(config: Config) -> Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let host = Host {
         node: Node {
-            name: format!("frontend-{}", config.frontend.http_addr),
+            name: config.name_or(|| format!("frontend-{}", config.frontend.http_addr)),
             role: "frontend",
             version: VERSION,
             commit: COMMIT,
@@ -45,10 +46,12 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let Addresses { http, mysql, postgres } = varve_frontend::listen(&config.frontend, frontend.clone(), host).await?;
     say(&format!("varve {VERSION} frontend: HTTP http://{http}  MySQL {mysql}  PostgreSQL {postgres}"));
-    let signal = tokio::select! {
-        // Before the catalog is known, nothing is served.
-        signal = async { frontend.ready().await; ready.store(true, Ordering::Relaxed); stop_requested().await } => signal?,
-        signal = stop_requested() => signal?,
+    let signal = loop {
+        tokio::select! {
+            // Before the catalog is known, nothing is served.
+            () = frontend.ready(), if !ready.load(Ordering::Relaxed) => ready.store(true, Ordering::Relaxed),
+            signal = signals.stop() => break signal,
+        }
     };
     tracing::info!(signal, "stopping");
     ready.store(false, Ordering::Relaxed);

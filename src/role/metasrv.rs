@@ -9,21 +9,22 @@ use varve_proto::grpc::Services;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::net::bind;
 use varve_service::net::status::{Check, Node, StatusPage};
+use varve_service::shutdown::Signals;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
-use super::{say, serve_grpc, stop_requested};
+use super::{say, serve_grpc};
 use crate::config::Config;
 use crate::version::{COMMIT, VERSION};
 
 /// Runs a member until the signal. Errors: bad settings; an address is taken.
-pub async fn run(config: Config) -> Result<()> {
-    let config = config.metasrv;
+pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let tasks = TaskSet::new(Blocking::Threads);
-    let (http_listener, http) = bind("HTTP", config.http_addr).await?;
-    let (grpc_listener, grpc) = bind("gRPC", config.grpc_addr).await?;
-    let name = format!("metasrv-{grpc}");
+    let (http_listener, http) = bind("HTTP", config.metasrv.http_addr).await?;
+    let (grpc_listener, grpc) = bind("gRPC", config.metasrv.grpc_addr).await?;
+    let name = config.name_or(|| format!("metasrv-{grpc}"));
+    let config = config.metasrv;
     let kv = EtcdKv::new(config.etcd_endpoints.clone(), &config.etcd_prefix, clock.clone())?;
     let member = Member::start(MemberSetup {
         config,
@@ -45,7 +46,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     page.serve(http_listener, &tasks);
     say(&format!("varve {VERSION} metasrv: gRPC {grpc}, status http://{http}/status"));
-    let signal = stop_requested().await?;
+    let signal = signals.stop().await;
     tracing::info!(signal, "stopping");
     tasks.stop().await;
     Ok(())

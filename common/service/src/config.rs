@@ -11,7 +11,7 @@ use varve_model::{Error, Reason, Result};
 #[cfg(test)]
 mod tests;
 
-/// Prefix of environment variables; `VARVE_DATANODE__WAL__LINGER` sets `datanode.wal.linger`.
+/// Prefix of environment variables; `VARVE_DATANODE__LINGER_MS` sets `datanode.linger_ms`.
 pub const ENV_PREFIX: &str = "VARVE_";
 
 /// Loads settings. Errors: `InvalidRequest` naming file and key.

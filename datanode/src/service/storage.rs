@@ -23,16 +23,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Changes the engine's options: tests and the simulation want tiny ones.
 type Tune = Arc<dyn Fn(&mut EngineOptions) + Send + Sync>;
 
-/// What a bucket can do. One that is away may come; one that must not be used is refused at once.
-/// Errors: `InvalidRequest` with the reason; `Unavailable` when the process stops.
+/// What a bucket can do. One that is away may come, and so may permissions: credentials are exchanged and rights
+/// granted while a node waits. One that must not be used is refused at once.
+/// Errors: `InvalidRequest` with the reason; the bucket's last error when the process stops.
 async fn capabilities(bucket: &dyn ObjectStore, clock: &SharedClock, tasks: &TaskSet) -> Result<Capabilities> {
     let mut pause = PAUSE_MIN;
     loop {
         let error = match probe(bucket, clock).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => error,
-            probed => return probed,
+            Err(error) => error,
+            Ok(able) => return Ok(able),
         };
-        tracing::warn!(%error, "the bucket does not answer, asking again");
+        match error.kind() {
+            ErrorKind::PermissionDenied => {
+                let hint = error.hint().unwrap_or_default();
+                tracing::error!(%error, hint, "the bucket refuses this datanode's credentials, asking again");
+            }
+            ErrorKind::Unavailable | ErrorKind::Timeout => {
+                tracing::warn!(%error, "the bucket does not answer, asking again");
+            }
+            _ => return Err(error),
+        }
         tokio::select! {
             () = clock.sleep(pause) => pause = (2 * pause).min(PAUSE_MAX),
             () = tasks.token().cancelled() => return Err(error),

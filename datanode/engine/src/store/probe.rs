@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult};
-use varve_model::{Error, Result, ResultExt};
+use varve_model::{Error, ErrorKind, Result, ResultExt};
 use varve_service::clock::SharedClock;
 
 use super::create::{ATTEMPT, with_retry};
@@ -31,16 +31,17 @@ pub struct Capabilities {
 }
 
 /// Checks a store. Writes below `probe/` and deletes that again.
-/// Errors: `InvalidRequest` = the store must not be used, and why; `Unavailable` = it does not answer.
+/// Errors: `InvalidRequest` = the store must not be used, and why; `PermissionDenied` = it refuses these
+/// credentials, and what they lack; `Unavailable` = it does not answer.
 pub async fn probe(store: &dyn ObjectStore, clock: &SharedClock) -> Result<Capabilities> {
-    let probe = Probe { store, clock, folder: format!("probe/{:032x}", clock.random()) };
+    let probe = Probe { store, clock, folder: super::path::probe(clock.random()) };
     probe.run().await.context(|| "check the object store")
 }
 
 struct Probe<'a> {
     store: &'a dyn ObjectStore,
     clock: &'a SharedClock,
-    folder: String,
+    folder: Path,
 }
 
 /// The answer to a create.
@@ -54,6 +55,41 @@ enum Answer {
 fn refused(what: &str) -> Error {
     Error::unsupported(format!("the object store cannot be used: {what}"))
         .with_hint("varve needs a store with conditional creation (PUT with If-None-Match: *) and strong consistency")
+}
+
+/// What credentials need, in S3's words, for one of a datanode's doings.
+#[derive(Clone, Copy, Debug)]
+enum Need {
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+impl Need {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Put => "s3:PutObject",
+            Self::Get => "s3:GetObject",
+            Self::List => "s3:ListBucket",
+            Self::Delete => "s3:DeleteObject",
+        }
+    }
+
+    /// The error of an answer that refuses the credentials; none of any other answer.
+    fn denied(self, answer: &StoreError) -> Option<Error> {
+        let what = match answer {
+            StoreError::PermissionDenied { .. } => "permission denied",
+            StoreError::Unauthenticated { .. } => "unknown credentials",
+            // Of several objects that are deleted at once, each is refused by itself, in the text only.
+            other if other.to_string().contains("AccessDenied") => "permission denied",
+            _ => return None,
+        };
+        let text = format!("the bucket refuses {} to these credentials ({what}): {answer}", self.action());
+        let hint = "grant them s3:GetObject, s3:PutObject and s3:DeleteObject on the bucket's objects and s3:ListBucket \
+                    on the bucket; a wrong key or secret is refused in the same way";
+        Some(Error::new(ErrorKind::PermissionDenied, text).with_hint(hint))
+    }
 }
 
 fn answer(put: object_store::Result<PutResult>) -> Answer {
@@ -77,7 +113,7 @@ impl Probe<'_> {
     }
 
     fn path(&self, name: &str) -> Path {
-        Path::from(format!("{}/{name}", self.folder))
+        self.folder.clone().join(name)
     }
 
     async fn create(&self, path: &Path, body: &Bytes) -> object_store::Result<PutResult> {
@@ -90,7 +126,28 @@ impl Probe<'_> {
     }
 
     async fn get(&self, path: &Path) -> Result<Bytes> {
-        with_retry(self.clock, path, || async { self.store.get(path).await?.bytes().await }).await
+        self.read(Need::Get, path, || async { self.store.get(path).await?.bytes().await }).await
+    }
+
+    /// Reads, again until there is an answer. Credentials that are refused are not tried again here: they change
+    /// elsewhere, if at all. Errors: those of [`with_retry`]; `PermissionDenied`.
+    async fn read<T, F>(&self, need: Need, path: &Path, mut read: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let asked = with_retry(self.clock, path, || {
+            let asked = read();
+            async move {
+                match asked.await {
+                    Err(error) => match need.denied(&error) {
+                        Some(denied) => Ok(Err(denied)),
+                        None => Err(error),
+                    },
+                    found => found.map(Ok),
+                }
+            }
+        });
+        asked.await?
     }
 
     /// A second create of a name must be refused and change nothing.
@@ -107,7 +164,10 @@ impl Probe<'_> {
                 Err(StoreError::NotImplemented { .. }) => {
                     return Err(refused("it does not offer conditional creation"));
                 }
-                Err(error) => last = Some(error),
+                Err(error) => match Need::Put.denied(&error) {
+                    Some(denied) => return Err(denied),
+                    None => last = Some(error),
+                },
             }
             self.clock.sleep(ATTEMPT / 4).await;
         }
@@ -146,7 +206,7 @@ impl Probe<'_> {
 
     /// New objects must be listed at once, in whole and behind a name.
     async fn listing(&self, paths: &[Path]) -> Result<()> {
-        let folder = Path::from(self.folder.as_str());
+        let folder = self.folder.clone();
         let list = |after: Option<&Path>| {
             let listing = match after {
                 None => self.store.list(Some(&folder)),
@@ -154,12 +214,12 @@ impl Probe<'_> {
             };
             listing.map_ok(|meta| meta.location).try_collect::<Vec<_>>()
         };
-        let mut all = with_retry(self.clock, &folder, || list(None)).await?;
+        let mut all = self.read(Need::List, &folder, || list(None)).await?;
         all.sort_unstable();
         if all != paths {
             return Err(refused("objects that were just created are not listed"));
         }
-        let mut behind = with_retry(self.clock, &folder, || list(Some(&paths[0]))).await?;
+        let mut behind = self.read(Need::List, &folder, || list(Some(&paths[0]))).await?;
         behind.sort_unstable();
         if behind != paths[1..] {
             return Err(refused("listing behind a name gives other objects than listing all"));
@@ -168,14 +228,18 @@ impl Probe<'_> {
     }
 
     async fn ranges(&self, path: &Path) -> Result<()> {
-        let part = with_retry(self.clock, path, || self.store.get_range(path, 2..7)).await?;
+        let part = self.read(Need::Get, path, || self.store.get_range(path, 2..7)).await?;
         if part == b"rst b"[..] { Ok(()) } else { Err(refused("a part of an object is not what was asked for")) }
     }
 
     /// Deletes what the probe wrote: several at once if the store can, else one by one.
     async fn deletion(&self, paths: Vec<Path>) -> Result<Capabilities> {
         let all = stream::iter(paths.clone()).map(Ok).boxed();
-        let bulk_delete = self.store.delete_stream(all).try_collect::<Vec<_>>().await.is_ok();
+        let deleted = self.store.delete_stream(all).try_collect::<Vec<_>>().await;
+        if let Some(denied) = deleted.as_ref().err().and_then(|error| Need::Delete.denied(error)) {
+            return Err(denied);
+        }
+        let bulk_delete = deleted.is_ok();
         let left = self.left(&paths).await?;
         if bulk_delete && !left.is_empty() {
             return Err(refused("objects that were deleted can still be read"));
@@ -186,9 +250,9 @@ impl Probe<'_> {
     async fn left(&self, paths: &[Path]) -> Result<Vec<Path>> {
         let mut left = Vec::new();
         for path in paths {
-            match with_retry(self.clock, path, || self.store.head(path)).await {
+            match self.read(Need::Get, path, || self.store.head(path)).await {
                 Ok(_) => left.push(path.clone()),
-                Err(error) if error.kind() == varve_model::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }

@@ -12,7 +12,8 @@ pub(super) fn of(node: &Node, all: &[Node], folder: &Path) -> String {
     let with_role = |role: Role| all.iter().filter(move |node| node.role == role);
     let quoted = |addrs: Vec<SocketAddr>| addrs.iter().map(|addr| format!("\"{addr}\"")).collect::<Vec<_>>().join(", ");
     let metasrvs = quoted(with_role(Role::Metasrv).filter_map(|node| node.grpc).collect());
-    let mut text = format!("[{}]\nhttp_addr = \"{}\"\n", node.role.name(), node.http);
+    let mut text = format!("[node]\nname = \"{}\"\n\n", node.name);
+    write!(text, "[{}]\nhttp_addr = \"{}\"\n", node.role.name(), node.http).expect("a string takes everything");
     let mut line = |key: &str, value: String| writeln!(text, "{key} = {value}").expect("a string takes everything");
     if let Some(grpc) = node.grpc {
         line("grpc_addr", format!("\"{grpc}\""));

@@ -27,6 +27,24 @@ enum Flaw {
     NoBulkDelete,
     /// Says so and does not.
     ForgetsDeletes,
+    DeniesPut,
+    DeniesGet,
+    DeniesList,
+    DeniesDelete,
+    /// Knows the credentials not at all.
+    KnowsNobody,
+}
+
+impl Flaw {
+    /// The answer to what `denying` does not allow.
+    fn denies(self, denying: Self) -> Option<StoreError> {
+        let (path, source) = ("probe".to_owned(), "403".into());
+        match self {
+            Self::KnowsNobody => Some(StoreError::Unauthenticated { path, source }),
+            flaw if flaw == denying => Some(StoreError::PermissionDenied { path, source }),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,6 +59,9 @@ impl fmt::Display for Flawed {
 #[async_trait]
 impl ObjectStore for Flawed {
     async fn put_opts(&self, at: &Path, body: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
+        if let Some(denied) = self.1.denies(Flaw::DeniesPut) {
+            return Err(denied);
+        }
         match self.1 {
             Flaw::IgnoresCondition => self.0.put(at, body).await,
             Flaw::OverwritesQuietly => {
@@ -67,6 +88,9 @@ impl ObjectStore for Flawed {
     }
 
     async fn get_opts(&self, at: &Path, mut options: GetOptions) -> object_store::Result<GetResult> {
+        if let Some(denied) = self.1.denies(Flaw::DeniesGet) {
+            return Err(denied);
+        }
         if self.1 == Flaw::WrongRange {
             options.range = options.range.map(|_| (Range { start: 0, end: 5 }).into());
         }
@@ -79,6 +103,7 @@ impl ObjectStore for Flawed {
     ) -> BoxStream<'static, object_store::Result<Path>> {
         match self.1 {
             Flaw::ForgetsDeletes => at,
+            Flaw::DeniesDelete => stream::iter(self.1.denies(Flaw::DeniesDelete).map(Err)).boxed(),
             Flaw::NoBulkDelete => {
                 let error = StoreError::NotImplemented { operation: "bulk".to_owned(), implementer: "test".to_owned() };
                 stream::iter([Err(error)]).boxed()
@@ -90,6 +115,7 @@ impl ObjectStore for Flawed {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         match self.1 {
             Flaw::StaleList => self.0.list(prefix).skip(1).boxed(),
+            Flaw::DeniesList => stream::iter(self.1.denies(Flaw::DeniesList).map(Err)).boxed(),
             _ => self.0.list(prefix),
         }
     }
@@ -134,5 +160,21 @@ async fn a_store_that_breaks_a_rule_is_refused_with_its_name() {
         let error = check(flaw).await.0.unwrap_err();
         assert_eq!((error.kind(), error.reason()), (ErrorKind::InvalidRequest, Reason::Unsupported), "{flaw:?}");
         assert!(error.to_string().contains(text) && error.hint().is_some(), "{flaw:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_refused_are_told_what_they_lack() {
+    for (flaw, action) in [
+        (Flaw::DeniesPut, "s3:PutObject"),
+        (Flaw::DeniesGet, "s3:GetObject"),
+        (Flaw::DeniesList, "s3:ListBucket"),
+        (Flaw::DeniesDelete, "s3:DeleteObject"),
+        (Flaw::KnowsNobody, "s3:PutObject"),
+    ] {
+        let error = check(flaw).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{flaw:?}");
+        assert!(error.to_string().contains(&format!("the bucket refuses {action}")), "{flaw:?}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("grant") && hint.contains(action)), "{flaw:?}");
     }
 }
