@@ -8,8 +8,7 @@
 /// Calls of one connection at once. A shuffled query has at most 64 per exchange and pair of nodes.
 pub(super) const STREAMS_MAX: u32 = 4000;
 /// Bytes of one stream under way towards the caller. A window opens again when half of it has been
-/// read, so that a stream carries at least half a window per round trip: 1.3 GB/s over a round trip of
-/// 0.2 ms, 260 MB/s over one of 1 ms.
+/// read, so that a stream carries at least half a window per round trip: 260 MB/s over one of 1 ms.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 /// The largest window that HTTP/2 has (RFC 9113, section 6.9.1).
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;

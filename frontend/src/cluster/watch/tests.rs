@@ -83,7 +83,7 @@ async fn pauses(goes: &[Goes]) -> Vec<u128> {
     assert!(tokio::time::timeout(Duration::from_hours(1), follow).await.is_err());
     let opened = metasrv.opened.read();
     assert_eq!(opened.len(), goes.len() + 1);
-    opened.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect()
+    opened.windows(2).map(|pair| pair[1].saturating_sub(pair[0]).as_millis()).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -180,29 +180,29 @@ async fn streams_that_nobody_reads_do_not_stop_another_one() {
     let client = DatanodeClient::with_scans(&address, UNREAD as u32 + 1).expect("client");
     let call = Call::system("r", PATIENCE);
     let endless = || client.scan(&call, ScanTicket::Sql(Bytes::from_static(b"endless")));
-    let mut unread = Vec::new();
-    for _ in 0..UNREAD {
-        unread.push(endless().await.expect("scan"));
-    }
-    // Each of them fills its window, but for what the framing takes of it.
-    let batch = rows(1000).get_array_memory_size();
     let window = window::STREAM_WINDOW_BYTES as usize;
-    let filled = async {
+    let batch = rows(1000).get_array_memory_size();
+    let reading = async {
+        let mut unread = Vec::new();
+        for _ in 0..UNREAD {
+            unread.push(endless().await.expect("scan"));
+        }
+        // Each of them fills its window, but for what the framing takes of it.
         while api.taken.load(Ordering::SeqCst) * batch < UNREAD * window * 3 / 4 {
             tokio::task::yield_now().await;
         }
-    };
-    tokio::time::timeout(PATIENCE, filled).await.expect("every stream gets its whole window");
-    let mut read = endless().await.expect("scan").stream;
-    for _ in 0..10 * window / batch {
-        read.next().await.expect("a batch").expect("within the call's time");
-    }
-    // What was not read is still there.
-    for mut reply in unread {
-        for _ in 0..2 * window / batch {
-            reply.stream.next().await.expect("a batch").expect("within the call's time");
+        let mut read = endless().await.expect("scan").stream;
+        for _ in 0..10 * window / batch {
+            read.next().await.expect("a batch").expect("no error");
         }
-    }
+        // What was not read is still there.
+        for mut reply in unread {
+            for _ in 0..2 * window / batch {
+                reply.stream.next().await.expect("a batch").expect("no error");
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("nobody is stopped");
     stop.cancel();
 }
 
