@@ -11,8 +11,9 @@ mod tests;
 pub(crate) mod types;
 pub(crate) mod variable;
 
+pub(crate) use information_schema::{PRIVILEGES, key_parts, mysql_key};
 pub(crate) use mysql::adapt as adapt_mysql;
 pub(crate) use pg_catalog::adapt;
 pub(crate) use provider::Catalogs;
-pub(crate) use system::system_tables;
+pub(crate) use system::{Viewer, system_columns, system_tables};
 pub(crate) use table::RegionTable;

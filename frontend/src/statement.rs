@@ -132,7 +132,7 @@ impl Conductor {
             Statement::Admin { function, action, table } => self.admin(scope, &function, action, &table).await,
             Statement::Show(show) => self.show(scope, show).await,
             Statement::Kill(kill) => self.kill(kill).await,
-            Statement::Describe(table) => self.describe(scope, table),
+            Statement::Describe(table) => self.describe(scope, &table),
             Statement::Use(database) => self.use_database(database, "USE"),
             Statement::Set(setting) => Ok(self.set(setting)),
             Statement::Transaction(verb) => Ok(Output::Set { verb, change: SessionChange::Ignored }),
@@ -141,7 +141,7 @@ impl Conductor {
 
     /// A DataFusion session over this view.
     fn state(&self, scope: &Scope, view: &Arc<View>) -> SessionState {
-        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), Arc::clone(&self.peers), &scope.session.database));
+        let catalogs = Arc::new(Catalogs::new(Arc::clone(view), Arc::clone(&self.peers), &scope.session));
         self.sessions.planning(catalogs, &scope.session.database, &scope.session.time_zone)
     }
 

@@ -1,35 +1,53 @@
 //! Queries of MySQL's clients in terms that DataFusion plans.
 //!
 //! Drivers ask for `@@variables` before anything else; programs read columns by
-//! the text of their expression, as MySQL names them.
+//! the text of their expression, as MySQL names them; and the drivers' queries of
+//! the catalog count on MySQL's functions, which take any type for a text.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use varve_model::{Error, Result};
 use varve_protocol::session::Session;
 
 use super::variable;
 
+mod compare;
+mod function;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub(super) use text::function as text_function;
+
 /// Rewrites a query. Errors: `Unsupported` for an unknown variable.
 pub(crate) fn adapt(query: &mut Query, session: &Session) -> Result<()> {
-    name_columns(query);
+    name_columns(query, &session.database);
     match query.visit(&mut Adapter { session }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(name) => Err(Error::unsupported(format!("Unknown system variable '{name}'"))),
     }
 }
 
-/// Expressions without a name are named by their text.
-fn name_columns(query: &mut Query) {
+/// Expressions without a name are named by their text; columns of information_schema, which drivers write in capitals
+/// and look up so, as they are written.
+fn name_columns(query: &mut Query, current: &str) {
     let SetExpr::Select(select) = query.body.as_mut() else { return };
+    // What is sorted after DISTINCT must have kept its name.
+    let may_rename = select.distinct.is_none() || query.order_by.is_none();
+    let is_catalog = may_rename && compare::describes(select, current);
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
-        if is_column(expr) {
+        if let Some(written) = column(expr) {
+            let is_folded = written.quote_style.is_none() && written.value.contains(|c: char| c.is_ascii_uppercase());
+            if is_catalog && is_folded {
+                let alias = Ident::with_quote('"', &written.value);
+                let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
             continue;
         }
         let text = match &expr {
@@ -44,11 +62,12 @@ fn name_columns(query: &mut Query) {
     }
 }
 
-fn is_column(expr: &Expr) -> bool {
+/// The name of a column, if the expression is one.
+fn column(expr: &Expr) -> Option<&Ident> {
     match expr {
-        Expr::Identifier(name) => !name.value.starts_with('@'),
-        Expr::CompoundIdentifier(parts) => !parts[0].value.starts_with('@'),
-        _ => false,
+        Expr::Identifier(name) if !name.value.starts_with('@') => Some(name),
+        Expr::CompoundIdentifier(parts) if !parts[0].value.starts_with('@') => parts.last(),
+        _ => None,
     }
 }
 
@@ -74,15 +93,11 @@ impl VisitorMut for Adapter<'_> {
         {
             select.from.clear();
         }
+        compare::fold(select, &self.session.database);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
-        if let Expr::Function(function) = expr
-            && let Some(case) = standard(function)
-        {
-            *expr = case;
-        }
         let name = match &*expr {
             Expr::Identifier(name) => name.value.as_str(),
             Expr::CompoundIdentifier(parts) if parts[0].value.starts_with("@@") => {
@@ -101,46 +116,12 @@ impl VisitorMut for Adapter<'_> {
         }
         ControlFlow::Continue(())
     }
-}
 
-/// MySQL's own functions by the names and the order that DataFusion has. A CASE, where there is no function.
-fn standard(function: &mut Function) -> Option<Expr> {
-    let name = match function.name.to_string().to_ascii_lowercase().as_str() {
-        "if" => return if_function(function),
-        "ucase" => "upper",
-        "lcase" => "lower",
-        "locate" => {
-            if let FunctionArguments::List(list) = &mut function.args
-                && let [_, _] = list.args[..]
-            {
-                list.args.reverse();
-            }
-            "strpos"
-        }
-        _ => return None,
-    };
-    function.name = ObjectName::from(vec![Ident::new(name)]);
-    None
-}
-
-/// `IF(condition, yes, no)` as CASE; `None` for other functions.
-fn if_function(function: &mut Function) -> Option<Expr> {
-    let FunctionArguments::List(list) = &mut function.args else { return None };
-    if list.args.len() != 3 {
-        return None;
+    /// On the way up, so that what a rewrite puts in is not rewritten again.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<String> {
+        function::standard(expr);
+        ControlFlow::Continue(())
     }
-    let mut parts = list.args.drain(..).map(|argument| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr,
-        _ => Expr::Value(Value::Null.into()),
-    });
-    let (condition, result, other) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen { condition, result }],
-        else_result: Some(Box::new(other)),
-    })
 }
 
 /// Numbers are numbers here, and switches 1 and 0; SHOW VARIABLES has texts.
@@ -153,4 +134,19 @@ fn literal(name: &str, value: String) -> Expr {
         _ => None,
     };
     Expr::Value(number.map_or(Value::SingleQuotedString(value), |number| Value::Number(number, false)).into())
+}
+
+/// `name(argument)`.
+fn call(name: &str, argument: Expr) -> Expr {
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))];
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 use varve_model::name::SYSTEM_DATABASES;
+use varve_protocol::session::Session;
 use varve_query::context::{CATALOG, CATALOG_ALIAS};
 
-use super::system::SystemSchema;
+use super::system::{SystemSchema, Viewer};
 use super::table::RegionTable;
 use crate::cluster::{Database, View};
 use crate::process::Peers;
@@ -18,13 +19,12 @@ use crate::process::Peers;
 pub(crate) struct Catalogs {
     view: Arc<View>,
     peers: Arc<Peers>,
-    /// The session's database.
-    current: String,
+    viewer: Arc<Viewer>,
 }
 
 impl Catalogs {
-    pub(crate) fn new(view: Arc<View>, peers: Arc<Peers>, current: &str) -> Self {
-        Self { view, peers, current: current.to_owned() }
+    pub(crate) fn new(view: Arc<View>, peers: Arc<Peers>, session: &Session) -> Self {
+        Self { view, peers, viewer: Arc::new(Viewer::of(session)) }
     }
 }
 
@@ -49,7 +49,7 @@ impl CatalogProvider for Catalogs {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if let Some(system) = SystemSchema::find(name, &self.peers, &self.view, &self.current) {
+        if let Some(system) = SystemSchema::find(name, &self.peers, &self.view, &self.viewer) {
             return Some(Arc::new(system));
         }
         let database = self.view.databases.get(name)?;

@@ -11,7 +11,10 @@ use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use varve_model::id::process::Process;
 use varve_model::name::SYSTEM_DATABASES;
+use varve_model::schema::LogicalType;
+use varve_model::time::TimeUnit as Unit;
 use varve_proto::metasrv::RegionReport;
+use varve_protocol::session::{Session, Wire};
 use varve_query::error::into_datafusion;
 
 use super::{information_schema, pg_catalog};
@@ -28,6 +31,18 @@ pub(super) enum Kind {
     Time,
     /// A list of texts; only ever NULL here.
     Texts,
+}
+
+impl Kind {
+    /// The nearest type of a table's column.
+    fn logical(self) -> LogicalType {
+        match self {
+            Self::Text | Self::Texts => LogicalType::String,
+            Self::Int => LogicalType::Int64,
+            Self::Bool => LogicalType::Boolean,
+            Self::Time => LogicalType::Timestamp(Unit::Millisecond),
+        }
+    }
 }
 
 /// One value of a describing table.
@@ -141,8 +156,39 @@ impl Sheet {
     }
 }
 
-/// How a describing table is made: its name, columns, and rows from the view for a session.
-pub(super) type Maker = (&'static str, fn(&View, &str) -> Sheet);
+/// Who looks: what describing tables depend on beside the catalog.
+#[derive(Clone, Debug)]
+pub(crate) struct Viewer {
+    /// The user's name; never empty.
+    pub(super) user: String,
+    /// Whether types and keys are shown as MySQL's tools know them.
+    pub(super) is_mysql: bool,
+}
+
+impl Viewer {
+    pub(crate) fn of(session: &Session) -> Self {
+        let user = if session.user.is_empty() { "varve" } else { &session.user };
+        Self { user: user.to_owned(), is_mysql: session.wire == Wire::Mysql }
+    }
+
+    /// The account, as MySQL writes it.
+    pub(crate) fn account(&self, quote: char) -> String {
+        format!("{quote}{}{quote}@{quote}%{quote}", self.user.replace(quote, &format!("{quote}{quote}")))
+    }
+}
+
+/// How a describing table is made: its name, columns, and rows from the view for who looks.
+pub(super) type Maker = (&'static str, fn(&View, &Viewer) -> Sheet);
+
+/// Makers of tables that have no row: a function's name, and names and kinds of columns.
+macro_rules! empties {
+    ($($name:ident: $($column:literal $kind:ident),*;)*) => {$(
+        pub(super) fn $name(_: &View, _: &Viewer) -> Sheet {
+            Sheet::new(&[$(($column, $kind)),*])
+        }
+    )*};
+}
+pub(super) use empties;
 
 /// How a table over what others must be asked for is made: its name, and columns and rows.
 pub(super) type LiveMaker = (&'static str, Live);
@@ -154,6 +200,16 @@ pub(super) enum Live {
     Regions(fn(&View, &[RegionReport]) -> Sheet),
     /// All frontends, for what runs.
     Processes(fn(&[Process]) -> Sheet),
+}
+
+impl Live {
+    /// The table as it is when nobody has anything to say.
+    fn empty(self, view: &View) -> Sheet {
+        match self {
+            Self::Regions(make) => make(view, &[]),
+            Self::Processes(make) => make(&[]),
+        }
+    }
 }
 
 /// Those of a database.
@@ -183,6 +239,15 @@ pub(crate) fn system_tables(database: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
+/// Names and types of a describing table's columns; `None` when there is no such table.
+pub(crate) fn system_columns(database: &str, table: &str, view: &View) -> Option<Vec<(&'static str, LogicalType)>> {
+    let nobody = Viewer { user: String::new(), is_mysql: false };
+    let made = makers(database)?.iter().find(|(name, _)| *name == table).map(|(_, make)| make(view, &nobody));
+    let live = || live_makers(database).iter().find(|(name, _)| *name == table).map(|(_, live)| live.empty(view));
+    let columns = made.or_else(live)?.columns;
+    Some(columns.iter().map(|(name, kind)| (*name, kind.logical())).collect())
+}
+
 /// One describing database.
 #[derive(Debug)]
 pub(super) struct SystemSchema {
@@ -191,13 +256,12 @@ pub(super) struct SystemSchema {
     live: &'static [LiveMaker],
     peers: Arc<Peers>,
     view: Arc<View>,
-    /// The session's database: what is visible without a qualifier.
-    current: String,
+    viewer: Arc<Viewer>,
 }
 
 impl SystemSchema {
     /// The describing database of this name, if it is one.
-    pub(super) fn find(name: &str, peers: &Arc<Peers>, view: &Arc<View>, current: &str) -> Option<Self> {
+    pub(super) fn find(name: &str, peers: &Arc<Peers>, view: &Arc<View>, viewer: &Arc<Viewer>) -> Option<Self> {
         let database = SYSTEM_DATABASES.into_iter().find(|database| *database == name)?;
         Some(Self {
             database,
@@ -205,7 +269,7 @@ impl SystemSchema {
             live: live_makers(database),
             peers: Arc::clone(peers),
             view: Arc::clone(view),
-            current: current.to_owned(),
+            viewer: Arc::clone(viewer),
         })
     }
 }
@@ -227,7 +291,7 @@ impl SchemaProvider for SystemSchema {
             return sheet.provider().map(Some);
         }
         let maker = self.makers.iter().find(|(known, _)| *known == name);
-        maker.map(|(_, make)| make(&self.view, &self.current).provider()).transpose()
+        maker.map(|(_, make)| make(&self.view, &self.viewer).provider()).transpose()
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -96,7 +96,7 @@ async fn information_schema_shows_tables_columns_and_regions() {
 }
 
 /// A cluster whose session came over the MySQL wire.
-async fn mysql() -> Cluster {
+pub(super) async fn mysql() -> Cluster {
     let mut cluster = cluster().await;
     cluster.session = Session { connection: 42, user: "me".to_owned(), ..Session::new(Wire::Mysql) };
     cluster
@@ -117,7 +117,7 @@ async fn mysqls_drivers_get_the_variables_they_ask_for() {
         ("SELECT host FROM t WHERE n > @@auto_increment_increment FOR UPDATE", ""),
         ("SHOW VARIABLES LIKE 'tx_isolation'", "tx_isolation|READ-COMMITTED"),
         ("SHOW SESSION VARIABLES WHERE Variable_name = 'sql_mode'", "sql_mode|ANSI_QUOTES,PIPES_AS_CONCAT"),
-        ("SHOW COLLATION WHERE Charset = 'utf8mb4'", "utf8mb4_bin|utf8mb4|46|Yes|Yes|1"),
+        ("SHOW COLLATION WHERE Charset = 'utf8mb4'", "utf8mb4_bin|utf8mb4|46|Yes|Yes|1|NO PAD"),
         ("SHOW CHARACTER SET", "utf8mb4|UTF-8 Unicode|utf8mb4_bin|4"),
         ("SHOW SESSION STATUS LIKE 'Ssl_cipher'", ""),
         ("SHOW PROCEDURE STATUS", ""),

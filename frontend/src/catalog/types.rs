@@ -31,6 +31,31 @@ pub(crate) fn sql_type(logical: LogicalType) -> &'static str {
     }
 }
 
+/// The nearest type that MySQL has, as its COLUMN_TYPE is written.
+pub(crate) fn mysql_type(logical: LogicalType) -> &'static str {
+    match logical {
+        LogicalType::Boolean => "tinyint(1)",
+        LogicalType::Int8 => "tinyint",
+        LogicalType::Int16 => "smallint",
+        LogicalType::Int32 => "int",
+        LogicalType::Int64 => "bigint",
+        LogicalType::UInt8 => "tinyint unsigned",
+        LogicalType::UInt16 => "smallint unsigned",
+        LogicalType::UInt32 => "int unsigned",
+        LogicalType::UInt64 => "bigint unsigned",
+        LogicalType::Float32 => "float",
+        LogicalType::Float64 => "double",
+        LogicalType::String => "text",
+        LogicalType::Json => "json",
+        LogicalType::Binary => "blob",
+        LogicalType::Date => "date",
+        LogicalType::Timestamp(TimeUnit::Second) => "timestamp",
+        LogicalType::Timestamp(TimeUnit::Millisecond) => "timestamp(3)",
+        // It knows no more digits.
+        LogicalType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond) => "timestamp(6)",
+    }
+}
+
 /// The type as DESC prints it.
 pub(crate) fn describe_type(logical: LogicalType) -> &'static str {
     match logical {

@@ -6,19 +6,22 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
 use futures::stream;
+use varve_model::Result;
 use varve_model::name::SYSTEM_DATABASES;
-use varve_model::schema::{Column, ColumnRole, LogicalType};
-use varve_model::{Error, Reason, Result};
 use varve_protocol::output::Output;
+use varve_protocol::session::Wire;
 use varve_query::error::from_datafusion;
 
 use super::{Conductor, Scope, table_of};
-use crate::catalog::types::{default_text, describe_type, sql_type, ttl_text};
+use crate::catalog::types::ttl_text;
+use crate::catalog::{PRIVILEGES, Viewer};
 use crate::language::sql::{Name, Show, ShowFilter};
 
+mod column;
 mod create;
 mod filter;
 mod process;
+mod table;
 mod variable;
 
 /// An answer of texts: column names and rows.
@@ -69,7 +72,8 @@ impl Conductor {
             Show::Databases { full, filter } => (self.show_databases(full), filter),
             Show::Tables { full, database, filter } => (self.show_tables(scope, full, database)?, filter),
             Show::Columns { full, table, filter } => (self.show_columns(scope, full, &table)?, filter),
-            Show::Index { table } => (self.show_index(scope, &table)?, ShowFilter::All),
+            Show::Index { table, filter } => (self.show_index(scope, &table)?, filter),
+            Show::Grants => (grants(scope), ShowFilter::All),
             Show::CreateTable(table) => (self.show_create_table(scope, &table)?, ShowFilter::All),
             Show::CreateDatabase(name) => (self.show_create_database(&name)?, ShowFilter::All),
             Show::Variables { name, filter } => (variable::show(scope, name.as_deref())?, filter),
@@ -135,6 +139,7 @@ impl Conductor {
         let mut sheet = Sheet::new(if full { &names } else { &names[..1] });
         let view = self.feed.view();
         let (names, kind) = match crate::catalog::system_tables(&database) {
+            Some(names) if is_mysql(scope) => (names, "SYSTEM VIEW"),
             Some(names) => (names, "LOCAL TEMPORARY"),
             None => (view.database(&database)?.tables.keys().cloned().collect(), "BASE TABLE"),
         };
@@ -144,100 +149,11 @@ impl Conductor {
         Ok(sheet)
     }
 
-    fn show_table_status(&self, scope: &Scope, database: Option<String>) -> Result<Sheet> {
-        let database = database.unwrap_or_else(|| scope.session.database.clone());
-        let mut sheet = Sheet::new(&["Name", "Engine", "Rows", "Create_time", "Collation", "Comment"]);
-        if crate::catalog::system_tables(&database).is_some() {
-            return Ok(sheet);
-        }
-        for table in self.feed.view().database(&database)?.tables.values() {
-            let created = chrono::DateTime::from_timestamp_millis(table.info.created_ms);
-            let created = created.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
-            let comment = text(table.info.options.comment.clone().unwrap_or_default());
-            sheet.push(vec![text(&table.info.name), text("mito"), None, created, text("utf8mb4_bin"), comment]);
-        }
-        Ok(sheet)
-    }
-
-    fn show_columns(&self, scope: &Scope, full: bool, table: &Name) -> Result<Sheet> {
-        let table = table_of(scope, &self.feed.view(), table)?;
-        let names: &[&str] = if full {
-            &["Field", "Type", "Collation", "Null", "Key", "Default", "Comment", "Privileges", "Extra", "Greptime_type"]
-        } else {
-            &["Field", "Type", "Null", "Key", "Default", "Extra", "Greptime_type"]
-        };
-        let mut sheet = Sheet::new(names);
-        let mut columns = table.info.schema.columns.iter().collect::<Vec<_>>();
-        columns.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        for column in columns {
-            let field = text(&column.name);
-            let kind = text(sql_type(column.logical).to_lowercase());
-            let null = text(if column.nullable { "YES" } else { "NO" });
-            let key = text(key_text(column, "TIME INDEX"));
-            let default = column.default.as_ref().map(|default| default_text(default, column.logical));
-            let default = default.or_else(|| text(""));
-            let extra = text("");
-            let native = text(describe_type(column.logical));
-            sheet.push(if full {
-                let collation = matches!(column.logical, LogicalType::String).then(|| "utf8_bin".to_owned());
-                let comment = text(column.comment.clone().unwrap_or_default());
-                vec![field, kind, collation, null, key, default, comment, text("select,insert"), extra, native]
-            } else {
-                vec![field, kind, null, key, default, extra, native]
-            });
-        }
-        Ok(sheet)
-    }
-
-    fn show_index(&self, scope: &Scope, table: &Name) -> Result<Sheet> {
-        let table = table_of(scope, &self.feed.view(), table)?;
-        let mut sheet = Sheet::new(&[
-            "Table",
-            "Non_unique",
-            "Key_name",
-            "Seq_in_index",
-            "Column_name",
-            "Collation",
-            "Cardinality",
-            "Sub_part",
-            "Packed",
-            "Null",
-            "Index_type",
-            "Comment",
-            "Index_comment",
-            "Visible",
-            "Expression",
-        ]);
-        let schema = &table.info.schema;
-        let keys = schema.key_columns().enumerate().map(|(at, column)| (column, "0", "PRIMARY", at + 1, "PRIMARY"));
-        let time = [(schema.time_index(), "1", "TIME INDEX", 1, "TIME")];
-        for (column, unique, name, sequence, kind) in keys.chain(time) {
-            let null = text(if column.nullable { "YES" } else { "" });
-            sheet.push(vec![
-                text(&table.info.name),
-                text(unique),
-                text(name),
-                text(sequence.to_string()),
-                text(&column.name),
-                text("A"),
-                None,
-                None,
-                None,
-                null,
-                text(kind),
-                text(""),
-                text(""),
-                text("YES"),
-                None,
-            ]);
-        }
-        Ok(sheet)
-    }
-
     fn show_create_table(&self, scope: &Scope, table: &Name) -> Result<Sheet> {
         let table = table_of(scope, &self.feed.view(), table)?;
         let mut sheet = Sheet::new(&["Table", "Create Table"]);
-        sheet.push(vec![text(&table.info.name), text(create::table_text(&table))]);
+        let created = if is_mysql(scope) { create::mysql_table_text(&table) } else { create::table_text(&table) };
+        sheet.push(vec![text(&table.info.name), text(created)]);
         Ok(sheet)
     }
 
@@ -248,38 +164,17 @@ impl Conductor {
         sheet.push(vec![text(name), text(create::database_text(&database.info))]);
         Ok(sheet)
     }
-
-    pub(super) fn describe(&self, scope: &Scope, name: Name) -> Result<Output> {
-        let database = name.database.as_deref().unwrap_or(&scope.session.database);
-        if SYSTEM_DATABASES.contains(&database) {
-            return Err(Error::unsupported(format!("DESC of a table in {database}")).with_reason(Reason::Unsupported));
-        }
-        let table = table_of(scope, &self.feed.view(), &name)?;
-        let mut sheet = Sheet::new(&["Column", "Type", "Key", "Null", "Default", "Semantic Type"]);
-        for column in &table.info.schema.columns {
-            let role = match column.role {
-                ColumnRole::Tag => "TAG",
-                ColumnRole::Field => "FIELD",
-                ColumnRole::TimeIndex => "TIMESTAMP",
-            };
-            let default = column.default.as_ref().map(|default| default_text(default, column.logical));
-            sheet.push(vec![
-                text(&column.name),
-                text(describe_type(column.logical)),
-                text(key_text(column, "PRI")),
-                text(if column.nullable { "YES" } else { "NO" }),
-                text(default.unwrap_or_default()),
-                text(role),
-            ]);
-        }
-        Ok(sheet.output())
-    }
 }
 
-fn key_text(column: &Column, time: &'static str) -> &'static str {
-    match column.role {
-        ColumnRole::Tag => "PRI",
-        ColumnRole::TimeIndex => time,
-        ColumnRole::Field => "",
-    }
+/// Whether the answer is for MySQL's tools, which read more out of it than GreptimeDB's columns say.
+fn is_mysql(scope: &Scope) -> bool {
+    scope.session.wire == Wire::Mysql
+}
+
+/// What everybody may do while nobody is authenticated.
+fn grants(scope: &Scope) -> Sheet {
+    let viewer = Viewer::of(&scope.session);
+    let mut sheet = Sheet::new(&[&format!("Grants for {}@%", scope.session.user)]);
+    sheet.push(vec![text(format!("GRANT {} ON *.* TO {}", PRIVILEGES.join(", "), viewer.account('`')))]);
+    sheet
 }

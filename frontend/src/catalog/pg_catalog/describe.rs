@@ -2,7 +2,7 @@
 
 use super::super::information_schema::all_tables;
 use super::super::system::Kind::{Bool, Int, Text, Texts};
-use super::super::system::{Cell, Columns, Sheet};
+use super::super::system::{Cell, Columns, Sheet, Viewer};
 use super::oid;
 use crate::cluster::View;
 
@@ -10,7 +10,7 @@ const ROLE_NAME: &str = "varve";
 
 const ACCESS_METHODS: Columns = &[("oid", Int), ("amname", Text), ("amhandler", Text), ("amtype", Text)];
 
-pub(super) fn access_methods(_: &View, _: &str) -> Sheet {
+pub(super) fn access_methods(_: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(ACCESS_METHODS);
     sheet.push(vec![2.into(), "heap".into(), "heap_tableam_handler".into(), "t".into()]);
     sheet
@@ -34,7 +34,7 @@ const DATABASES: Columns = &[
 ];
 
 /// A client that connects to a database of varve sees that name.
-pub(super) fn databases(view: &View, _: &str) -> Sheet {
+pub(super) fn databases(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(DATABASES);
     for (name, database) in &view.databases {
         sheet.push(vec![
@@ -71,7 +71,7 @@ const ROLES: Columns = &[
     ("rolbypassrls", Bool),
 ];
 
-pub(super) fn roles(_: &View, _: &str) -> Sheet {
+pub(super) fn roles(_: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(ROLES);
     let yes = || Cell::from(true);
     sheet.push(vec![
@@ -93,7 +93,7 @@ pub(super) fn roles(_: &View, _: &str) -> Sheet {
 const USERS: Columns =
     &[("usename", Text), ("usesysid", Int), ("usecreatedb", Bool), ("usesuper", Bool), ("valuntil", Text)];
 
-pub(super) fn users(_: &View, _: &str) -> Sheet {
+pub(super) fn users(_: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(USERS);
     sheet.push(vec![ROLE_NAME.into(), oid::ROLE.into(), true.into(), true.into(), Cell::Null]);
     sheet
@@ -101,7 +101,7 @@ pub(super) fn users(_: &View, _: &str) -> Sheet {
 
 const SETTINGS: Columns = &[("name", Text), ("setting", Text), ("unit", Text), ("category", Text)];
 
-pub(super) fn settings(_: &View, _: &str) -> Sheet {
+pub(super) fn settings(_: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(SETTINGS);
     for (name, value) in [
         ("max_index_keys", "32"),
@@ -125,7 +125,7 @@ const TABLES: Columns = &[
     ("rowsecurity", Bool),
 ];
 
-pub(super) fn tables(view: &View, _: &str) -> Sheet {
+pub(super) fn tables(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(TABLES);
     for (database, table) in all_tables(view) {
         let no = || Cell::from(false);
@@ -160,7 +160,7 @@ const TYPES: Columns = &[
     ("typdefault", Text),
 ];
 
-pub(super) fn types(_: &View, _: &str) -> Sheet {
+pub(super) fn types(_: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(TYPES);
     for (number, name, size, category, array, _) in oid::TYPES {
         sheet.push(kind(number, name, size, category, 0, array));

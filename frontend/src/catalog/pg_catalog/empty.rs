@@ -1,7 +1,7 @@
 //! Relations that have no row in varve: there are no indexes, constraints, triggers or procedures.
 
 use super::super::system::Kind::{Bool, Int, Text, Texts};
-use super::super::system::Sheet;
+use super::super::system::{Sheet, Viewer, empties};
 use crate::cluster::View;
 
 /// Every relation that is always empty. Some have no columns here: a query that
@@ -43,14 +43,6 @@ pub(super) const NAMES: &[&str] = &[
     "pg_trigger",
     "pg_views",
 ];
-
-macro_rules! empties {
-    ($($name:ident: $($column:literal $kind:ident),*;)*) => {$(
-        pub(super) fn $name(_: &View, _: &str) -> Sheet {
-            Sheet::new(&[$(($column, $kind)),*])
-        }
-    )*};
-}
 
 empties! {
     collations: "oid" Int, "collname" Text, "collnamespace" Int, "collprovider" Text, "collencoding" Int;

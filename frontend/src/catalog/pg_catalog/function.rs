@@ -62,7 +62,7 @@ pub(super) fn of(name: &str, session: &Session, view: &View) -> Option<ScalarUDF
         "pg_namespace_name" => Some(ScalarUDF::from(Lookup::namespace_names(view))),
         "obj_description" | "col_description" => Some(ScalarUDF::from(Lookup::comments(name, view))),
         "pg_cancel_backend" | "pg_terminate_backend" => Some(ScalarUDF::from(Alone::new(name))),
-        _ => None,
+        _ => super::super::mysql::text_function(name),
     }
 }
 

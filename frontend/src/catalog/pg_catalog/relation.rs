@@ -5,14 +5,14 @@ use varve_model::schema::{Column, LogicalType};
 
 use super::super::information_schema::all_tables;
 use super::super::system::Kind::{Bool, Int, Text, Texts};
-use super::super::system::{Cell, Columns, Sheet, system_tables};
+use super::super::system::{Cell, Columns, Sheet, Viewer, system_tables};
 use super::super::types::default_text;
 use super::oid;
 use crate::cluster::View;
 
 const NAMESPACES: Columns = &[("oid", Int), ("nspname", Text), ("nspowner", Int), ("nspacl", Texts)];
 
-pub(super) fn namespaces(view: &View, _: &str) -> Sheet {
+pub(super) fn namespaces(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(NAMESPACES);
     for (name, database) in &view.databases {
         let number = oid::namespace(database.info.id);
@@ -56,7 +56,7 @@ const CLASSES: Columns = &[
     ("relpartbound", Text),
 ];
 
-pub(super) fn classes(view: &View, _: &str) -> Sheet {
+pub(super) fn classes(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(CLASSES);
     for (_, table) in all_tables(view) {
         let namespace = oid::namespace(table.database.id);
@@ -130,7 +130,7 @@ const ATTRIBUTES: Columns = &[
     ("attacl", Texts),
 ];
 
-pub(super) fn attributes(view: &View, _: &str) -> Sheet {
+pub(super) fn attributes(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(ATTRIBUTES);
     for (_, table) in all_tables(view) {
         for (at, column) in table.info.schema.columns.iter().enumerate() {
@@ -174,7 +174,7 @@ fn modifier(column: &Column) -> i64 {
 const DEFAULTS: Columns = &[("oid", Int), ("adrelid", Int), ("adnum", Int), ("adbin", Text)];
 
 /// `adbin` is readable text here; `pg_get_expr` gives it back as it is.
-pub(super) fn defaults(view: &View, _: &str) -> Sheet {
+pub(super) fn defaults(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(DEFAULTS);
     for (_, table) in all_tables(view) {
         for (at, column) in table.info.schema.columns.iter().enumerate() {
@@ -193,7 +193,7 @@ const DESCRIPTIONS: Columns = &[("objoid", Int), ("classoid", Int), ("objsubid",
 /// The number of pg_class in itself.
 const CLASS_OF_CLASSES: i64 = 1259;
 
-pub(super) fn descriptions(view: &View, _: &str) -> Sheet {
+pub(super) fn descriptions(view: &View, _: &Viewer) -> Sheet {
     let mut sheet = Sheet::new(DESCRIPTIONS);
     for (number, sub, text) in comments(view) {
         sheet.push(vec![number.into(), CLASS_OF_CLASSES.into(), sub.into(), text.into()]);

@@ -146,7 +146,10 @@ pub(crate) enum Show {
     },
     Index {
         table: Name,
+        filter: ShowFilter,
     },
+    /// What the session's user may do.
+    Grants,
     CreateTable(Name),
     CreateDatabase(String),
     /// One setting by its name in lower case, or all that match.

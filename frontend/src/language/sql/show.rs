@@ -8,6 +8,10 @@ use varve_model::{Error, Result};
 use super::ast::{Show, ShowFilter};
 use super::parse::{database, expected, name, skip, skip_statement, syntax, word, words};
 
+mod fixed;
+
+use fixed::server;
+
 pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
     skip(parser, 1);
     let full = words(parser, &["FULL"]);
@@ -16,9 +20,8 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
         let database = in_clause(parser).then(|| database(parser)).transpose()?;
         return Ok(Show::TableStatus { database, filter: filter(parser)? });
     }
-    if words(parser, &["CHARSET"]) || words(parser, &["CHARACTER", "SET"]) {
-        let columns = &["Charset", "Description", "Default collation", "Maxlen"];
-        return fixed(parser, columns, &[&["utf8mb4", "UTF-8 Unicode", "utf8mb4_bin", "4"]]);
+    if let Some(show) = server(parser)? {
+        return Ok(show);
     }
     let Some(kind) = word(parser, 0) else { return Err(expected("something to show", parser)) };
     match kind.as_str() {
@@ -38,14 +41,14 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
         "INDEX" | "INDEXES" | "KEYS" => {
             skip(parser, 1);
             let table = table_in(parser)?;
-            filter(parser)?;
-            Ok(Show::Index { table })
+            Ok(Show::Index { table, filter: filter(parser)? })
         }
         "CREATE" => {
             skip(parser, 1);
             if words(parser, &["TABLE"]) {
                 Ok(Show::CreateTable(name(parser)?))
             } else if words(parser, &["DATABASE"]) || words(parser, &["SCHEMA"]) {
+                words(parser, &["IF", "NOT", "EXISTS"]);
                 Ok(Show::CreateDatabase(database(parser)?))
             } else {
                 Err(Error::unsupported(format!("SHOW CREATE {} is not supported", word(parser, 0).unwrap_or_default())))
@@ -55,26 +58,12 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
             skip(parser, 1);
             Ok(Show::Variables { name: None, filter: filter(parser)? })
         }
-        "STATUS" => Ok(nothing(parser, &["Variable_name", "Value"])),
-        "WARNINGS" | "ERRORS" => Ok(nothing(parser, &["Level", "Code", "Message"])),
-        "VIEWS" => Ok(nothing(parser, &["Views"])),
-        "FLOWS" => Ok(nothing(parser, &["Flows"])),
-        "TRIGGERS" => Ok(nothing(parser, &["Trigger"])),
-        "EVENTS" => Ok(nothing(parser, &["Db", "Name"])),
-        "PROCEDURE" | "FUNCTION" => Ok(nothing(parser, &["Db", "Name", "Type"])),
-        "PLUGINS" => Ok(nothing(parser, &["Name", "Status", "Type", "Library", "License"])),
-        "COLLATION" => {
-            skip(parser, 1);
-            let columns = &["Collation", "Charset", "Id", "Default", "Compiled", "Sortlen"];
-            fixed(parser, columns, &[&["utf8mb4_bin", "utf8mb4", "46", "Yes", "Yes", "1"]])
-        }
-        "ENGINES" => {
-            skip(parser, 1);
-            let columns = &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"];
-            fixed(parser, columns, &[&["mito", "DEFAULT", "Time series on object storage", "NO", "NO", "NO"]])
-        }
         "PROCESSLIST" => processes(parser, full),
-        "FUNCTIONS" | "GRANTS" | "REGION" | "PARTITIONS" => {
+        "GRANTS" => {
+            skip_statement(parser);
+            Ok(Show::Grants)
+        }
+        "FUNCTIONS" | "REGION" | "PARTITIONS" => {
             Err(Error::unsupported(format!("SHOW {kind} is not supported")))
         }
         _ => Ok(variable(parser)),
@@ -102,19 +91,6 @@ fn variable(parser: &mut Parser<'_>) -> Show {
         _ => parts.concat(),
     };
     Show::Variables { name: Some(name), filter: ShowFilter::All }
-}
-
-fn nothing(parser: &mut Parser<'_>, columns: &'static [&'static str]) -> Show {
-    skip_statement(parser);
-    Show::Fixed { columns, rows: &[], filter: ShowFilter::All }
-}
-
-fn fixed(
-    parser: &mut Parser<'_>,
-    columns: &'static [&'static str],
-    rows: &'static [&'static [&'static str]],
-) -> Result<Show> {
-    Ok(Show::Fixed { columns, rows, filter: filter(parser)? })
 }
 
 fn in_clause(parser: &mut Parser<'_>) -> bool {
