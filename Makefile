@@ -16,15 +16,15 @@ setup: ## Install what the build needs (Debian packages)
 	@sh tests/setup.sh
 
 run: setup ## Build quickly and start `varve standalone` on ./varve-data
-	$(CARGO) build --locked --profile $(PROFILE) --bin varve
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bin varve
 	exec $(TARGET)/$(PROFILE)/varve standalone --data-dir $(DATA_DIR) $(ARGS)
 
 build: setup ## Build the release binary target/release/varve
-	$(CARGO) build --locked --release --bin varve
+	$(CARGO) build --locked --release --workspace --bin varve --bin varve-rig
 
 test: ## All tests, with the servers and clients they drive; under 25 minutes on 2 cores from nothing
-	@TEST_TOOLS=1 sh tests/setup.sh
-	$(CARGO) test --locked --workspace
+	@TEST_TOOLS=1 CLIENTS=$(TARGET)/clients sh tests/setup.sh
+	VARVE_PYTHON=$$(command -v $(abspath $(TARGET))/clients/bin/python) $(CARGO) test --locked --workspace
 
 check: fmt lint tidy ## The inner loop: format, lint, rules, unit tests
 	$(CARGO) test --locked --workspace --lib
@@ -67,28 +67,33 @@ props: ## Property tests with new random cases: CASES=2000
 	PROPTEST_RNG_SEED=$$(date +%s) PROPTEST_CASES=$(or $(CASES),2000) $(CARGO) test --locked --workspace --lib
 
 torture: ## kill -9 under load, a third by fail points: ROUNDS=60
-	$(CARGO) build --locked --profile $(PROFILE) --features failpoints --bin varve
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --features failpoints --bin varve
 	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=$(or $(ROUNDS),60) VARVE_CLUSTER_KILLS=0 \
 		$(CARGO) test --locked --workspace --test torture
 
 CLUSTER_DIR ?= target/cluster
-RIG = $(TARGET)/$(PROFILE)/varve-rig
+# A cluster runs what was built last, so that `make build` is not followed by another build.
+BUILT = $(shell ls -t $(TARGET)/$(PROFILE)/varve-rig $(TARGET)/release/varve-rig 2>/dev/null | head -1)
+RIG_PROFILE = $(if $(findstring /release/,$(BUILT)),release,$(PROFILE))
+RIG = $(TARGET)/$(RIG_PROFILE)/varve-rig
+VARVE = $(abspath $(TARGET))/$(RIG_PROFILE)/varve
 
-rig: setup
-	$(CARGO) build --locked --profile $(PROFILE) --workspace --bin varve --bin varve-rig
+rig:
+	@TEST_TOOLS=1 sh tests/setup.sh
+	$(CARGO) build --locked --profile $(RIG_PROFILE) --workspace --bin varve --bin varve-rig
 
 cluster-up: rig ## A cluster on loopback: DATANODES=3 FRONTENDS=2 METASRVS=3 CLUSTER_DIR=target/cluster
-	$(RIG) up --dir $(CLUSTER_DIR) --varve $(abspath $(TARGET))/$(PROFILE)/varve \
+	$(RIG) up --dir $(CLUSTER_DIR) --varve $(VARVE) \
 		--datanodes $(or $(DATANODES),3) --frontends $(or $(FRONTENDS),2) --metasrvs $(or $(METASRVS),3)
 
 cluster-start: rig ## Start a node that was stopped or killed: NODE=datanode-0
-	$(RIG) start --dir $(CLUSTER_DIR) --varve $(abspath $(TARGET))/$(PROFILE)/varve --node $(NODE)
+	$(RIG) start --dir $(CLUSTER_DIR) --varve $(VARVE) --node $(NODE)
 
 cluster-down: ## Stop the cluster of CLUSTER_DIR
 	$(RIG) down --dir $(CLUSTER_DIR)
 
 torture-cluster: rig ## Kills and pauses of a cluster's processes: KILLS=60 PAUSES=20
-	VARVE_BINARY=$(abspath $(TARGET))/$(PROFILE)/varve VARVE_ROUNDS=0 \
+	VARVE_BINARY=$(VARVE) VARVE_ROUNDS=0 \
 		VARVE_CLUSTER_KILLS=$(or $(KILLS),60) VARVE_CLUSTER_PAUSES=$(or $(PAUSES),20) \
 		$(CARGO) test --locked --workspace --test torture
 
@@ -113,7 +118,7 @@ typos: ## Spelling (needs typos-cli)
 docs: ## Documentation of all packages
 	$(CARGO) doc --locked --workspace --no-deps
 
-ci: fmt lint tidy test docs ## Exactly what CI runs
+ci: fmt lint tidy test docs ## What CI runs (`make test`), and the checks of form beside it
 
 clean: ## Remove build output
 	$(CARGO) clean

@@ -29,6 +29,10 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
+/// Stack of a thread: the deepest statement that is taken needs 8 MiB in a debug build. Pages are used when they are
+/// touched.
+const STACK_BYTES: usize = 16 << 20;
+
 /// How long the process stays for work on threads of their own that a role left behind: reading a log, say.
 const LEFTOVERS_MAX: Duration = Duration::from_secs(3);
 
@@ -38,7 +42,10 @@ fn serve<F: Future<Output = Result<()>>>(
     flags: &Overrides,
     role: impl FnOnce(Config, Signals) -> F,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build()
         .map_err(|error| Error::internal("cannot start the runtime").with_source(error))?;
     let signals = {
         let _inside = runtime.enter();

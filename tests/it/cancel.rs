@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use varve_rig::cluster::{Node, Role};
+use varve_rig::cluster::Role;
 use varve_rig::s3::{Fault, Operation, Rule};
 
 use crate::cluster::{Running, size};
 use crate::kit::{Door, have};
+use crate::watch::{PATIENCE, PROMPT, metric, until, until_at_rest};
 
-const SECOND: Duration = Duration::from_secs(1);
 /// Work for minutes on the frontend, over rows that are there at once.
 const BUSY: &str = "SELECT count(*) FROM m a, m b, m c, m d WHERE a.v + b.v * c.v = d.v - 0.5";
 /// A datanode reads it from the bucket.
@@ -25,7 +25,7 @@ const NOBODY: u64 = 1 << 20;
 const MARK: &str = "/* mine */";
 
 /// A cluster with a table of two regions.
-async fn cluster(frontends: u32) -> Option<(Running, Door)> {
+async fn start(frontends: u32) -> Option<(Running, Door)> {
     let running = Running::start(size(2, frontends, 1)).await?;
     let door = running.door(0);
     door.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(9) TIME INDEX, v DOUBLE) WITH (regions = '2')")
@@ -35,67 +35,31 @@ async fn cluster(frontends: u32) -> Option<(Running, Door)> {
     Some((running, door))
 }
 
-/// How many of this kind run on a node.
-async fn running(node: &Node, work: &str) -> u64 {
-    let page = reqwest::get(format!("http://{}/metrics", node.http)).await.expect("a reply").text().await;
-    let page = page.expect("a body");
-    let name = format!("varve_running{{work=\"{work}\"}} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}: {page}"));
-    line.parse().expect("a number")
-}
-
-async fn all_running(cluster: &Running, role: Role, work: &str) -> u64 {
-    let mut sum = 0;
-    for node in cluster.nodes(role) {
-        sum += running(&node, work).await;
-    }
-    sum
-}
-
-/// CPU time of a process, in ticks of 10 ms.
-fn cpu(node: &Node) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).unwrap_or_default();
-    let fields = stat.rsplit(')').next().into_iter().flat_map(|rest| rest.split_whitespace().skip(11).take(2));
-    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
-}
-
-/// Waits for a condition. What it says while it does not hold is what a failure shows.
-async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> Result<(), String>) {
-    let start = Instant::now();
-    loop {
-        match holds().await {
-            Ok(()) => return,
-            Err(found) if start.elapsed() > patience => panic!("{what} does not hold after {patience:?}: {found}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
+/// How many of this kind run on the nodes of a role.
+async fn running(cluster: &Running, role: Role, work: &str) -> u64 {
+    metric(&cluster.nodes(role), &format!("varve_running{{work=\"{work}\"}}")).await
 }
 
 /// Waits until the statement and what datanodes read for it run.
 async fn until_runs(cluster: &Running, scans: u64) {
-    until("the statement runs", 20 * SECOND, async || {
-        let statements = all_running(cluster, Role::Frontend, "statement").await;
-        let scanning = all_running(cluster, Role::Datanode, "scan").await;
+    until("the statement runs", PATIENCE, async || {
+        let statements = running(cluster, Role::Frontend, "statement").await;
+        let scanning = running(cluster, Role::Datanode, "scan").await;
         if statements >= 1 && scanning >= scans { Ok(()) } else { Err(format!("{statements} and {scanning}")) }
     })
     .await;
 }
 
-/// After a second nothing runs on any node, and no process works.
+/// Soon nothing runs on any node, and no process works.
 async fn assert_nothing_runs(cluster: &Running, client: &str) {
-    until(&format!("{client}: nothing runs"), SECOND, async || {
-        let statements = all_running(cluster, Role::Frontend, "statement").await;
-        let scans = all_running(cluster, Role::Datanode, "scan").await;
+    until(&format!("{client}: nothing runs"), PROMPT, async || {
+        let statements = running(cluster, Role::Frontend, "statement").await;
+        let scans = running(cluster, Role::Datanode, "scan").await;
         if statements + scans == 0 { Ok(()) } else { Err(format!("{statements} statements, {scans} scans")) }
     })
     .await;
     let nodes = [Role::Frontend, Role::Datanode].map(|role| cluster.nodes(role)).concat();
-    let before = nodes.iter().map(cpu).collect::<Vec<_>>();
-    tokio::time::sleep(SECOND).await;
-    for (node, before) in nodes.iter().zip(before) {
-        let worked = cpu(node) - before;
-        assert!(worked < 40, "{client}: {} used {worked}0 ms of CPU in a second without queries", node.name);
-    }
+    until_at_rest(&nodes).await;
 }
 
 /// A PostgreSQL connection as bytes: it knows its own cancel key.
@@ -139,17 +103,18 @@ impl Postgres {
         self.stream.write_u8(0).await.expect("sent");
     }
 
-    /// The SQLSTATE that the statement ends with.
-    async fn error(&mut self) -> String {
-        loop {
+    /// The statement ends soon after it was asked to, and because of that: a time-out has the same state.
+    async fn assert_cancelled(&mut self, asked: Instant) {
+        let body = loop {
             if let (b'E', body) = self.message().await {
-                let fields = body.split(|byte| *byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
-                return fields
-                    .into_iter()
-                    .find_map(|field| field.strip_prefix('C').map(str::to_owned))
-                    .expect("a state");
+                break body;
             }
-        }
+        };
+        let took = asked.elapsed();
+        let fields = body.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect::<Vec<_>>();
+        let field = |name: char| fields.iter().find_map(|field| field.strip_prefix(name)).expect("a field");
+        assert_eq!((field('C'), field('M')), ("57014", "canceling statement due to user request"));
+        assert!(took < PROMPT, "{took:?}");
     }
 
     /// Sends a cancel request to some frontend.
@@ -185,7 +150,7 @@ fn mysql_command(door: &Door, sql: &str) -> tokio::process::Command {
 async fn find(door: &Door) -> u64 {
     let sql = "SELECT id FROM information_schema.process_list WHERE query LIKE '%/* mine%' AND query NOT LIKE '%LIKE%'";
     let mut found = 0;
-    until("the statement is listed", 20 * SECOND, async || {
+    until("the statement is listed", PATIENCE, async || {
         found = door.rows(sql).await.first().and_then(|row| row[0].as_u64()).unwrap_or(0);
         if found > 0 { Ok(()) } else { Err("it is not".to_owned()) }
     })
@@ -195,8 +160,8 @@ async fn find(door: &Door) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_frontend_kills_what_runs_on_another() {
-    let Some((running, one)) = cluster(2).await else { return };
-    let other = running.door(1);
+    let Some((cluster, one)) = start(2).await else { return };
+    let other = cluster.door(1);
     let busy = format!("{MARK} {BUSY}");
     // A cancel request that reaches another frontend; with a wrong key it changes nothing.
     let mut client = Postgres::connect(one.postgres).await;
@@ -204,17 +169,17 @@ async fn any_frontend_kills_what_runs_on_another() {
     let found = find(&other).await;
     assert_eq!(found, u64::from(client.process));
     client.cancel(other.postgres, [1, 2, 3, 4].map(|byte: u8| byte ^ client.secret[0])).await;
-    assert_eq!(all_running(&running, Role::Frontend, "statement").await, 1);
+    assert_eq!(running(&cluster, Role::Frontend, "statement").await, 1);
     let asked = Instant::now();
     client.cancel(other.postgres, client.secret).await;
-    assert_eq!(client.error().await, "57014");
-    assert!(asked.elapsed() < SECOND, "{:?}", asked.elapsed());
-    assert_nothing_runs(&running, "cancel request").await;
+    client.assert_cancelled(asked).await;
+    assert_nothing_runs(&cluster, "cancel request").await;
     // KILL by number, over HTTP, of a statement that came by PostgreSQL.
     client.send(&busy).await;
     let found = find(&other).await;
+    let asked = Instant::now();
     other.run(&format!("KILL QUERY {found}")).await;
-    assert_eq!(client.error().await, "57014");
+    client.assert_cancelled(asked).await;
     let (status, reply) = other.sql(&format!("KILL QUERY {}", found ^ NOBODY)).await;
     assert_eq!((status, reply["code"].as_u64()), (404, Some(1004)), "{reply}");
     // And by the mysql client, of a statement that came by HTTP.
@@ -222,13 +187,15 @@ async fn any_frontend_kills_what_runs_on_another() {
     let statement = busy.clone();
     let killed = tokio::spawn(async move { victim.sql(&statement).await });
     let found = find(&other).await;
+    let asked = Instant::now();
     let Some(shown) = mysql(&other, &format!("SHOW PROCESSLIST; KILL {found}")).await else { return };
     assert!(shown.contains(&format!("{found}\t")), "{shown}");
     let (status, reply) = killed.await.expect("no panic");
+    assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
     assert_eq!((status, reply["code"].as_u64()), (499, Some(1005)), "{reply}");
     let shown = mysql(&other, &format!("KILL {}", found ^ NOBODY)).await.expect("it is there");
     assert!(shown.contains("ERROR 1094 (HY000)"), "{shown}");
-    assert_nothing_runs(&running, "KILL").await;
+    assert_nothing_runs(&cluster, "KILL").await;
 }
 
 /// A client whose statement runs; dropping it closes the connection.
@@ -271,22 +238,22 @@ impl Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_after_a_client_vanished_nothing_runs_on_any_node() {
-    let Some((running, door)) = cluster(1).await else { return };
+async fn after_a_client_vanished_nothing_runs_on_any_node() {
+    let Some((cluster, door)) = start(1).await else { return };
     for number in 0..3 {
         let Some((name, client)) = Client::all(&door, BUSY, number).await else { continue };
-        until_runs(&running, 0).await;
+        until_runs(&cluster, 0).await;
         client.vanish();
-        assert_nothing_runs(&running, name).await;
+        assert_nothing_runs(&cluster, name).await;
     }
     door.run("ADMIN flush_table('m')").await;
-    running.s3.rules().add(Rule::always(Operation::Get, Fault::Stall(Duration::from_mins(1))));
+    cluster.s3.rules().add(Rule::always(Operation::Get, Fault::Stall(Duration::from_mins(1))));
     for number in 0..3 {
         let Some((name, client)) = Client::all(&door, STALLED, number).await else { continue };
-        until_runs(&running, 2).await;
+        until_runs(&cluster, 2).await;
         client.vanish();
-        assert_nothing_runs(&running, name).await;
+        assert_nothing_runs(&cluster, name).await;
     }
-    running.s3.rules().clear();
+    cluster.s3.rules().clear();
     assert_eq!(door.rows("SELECT count(*) FROM m").await[0][0], 2000);
 }

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use varve_rig::cluster::{self, Node, Role, Size};
@@ -13,6 +13,7 @@ use varve_rig::s3::{ACCESS_KEY, Fault, Objects, Operation, Rule, SECRET_KEY, Ser
 
 use crate::cases::{Rows, run_all};
 use crate::kit::{Door, have};
+use crate::watch::{PATIENCE, until};
 use crate::{mysql, postgres, tools};
 
 const VARVE: &str = env!("CARGO_BIN_EXE_varve");
@@ -201,11 +202,42 @@ impl Speaker {
 
     /// Whether it says this before it ends.
     fn says(&mut self, text: &'static str) -> impl Future<Output = bool> + use<> {
+        self.says_in_turn(vec![text])
+    }
+
+    /// Whether it says all of these, one after another, before it ends.
+    fn says_in_turn(&mut self, texts: Vec<&'static str>) -> impl Future<Output = bool> + use<> {
         let said = std::io::BufReader::new(self.0.stderr.take().expect("piped"));
         blocking(move || {
             let mut lines = std::io::BufRead::lines(said).map_while(Result::ok);
-            lines.any(|line| line.contains(text))
+            texts.iter().all(|text| lines.any(|line| line.contains(text)))
         })
+    }
+
+    /// Sends SIGTERM; what the process answers to whoever waits for it.
+    async fn stopped(mut self) -> Option<i32> {
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.0.id())).status();
+        assert!(kill.expect("a shell").success());
+        for _ in 0..600 {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it does not end in a minute");
+    }
+
+    /// Whether it takes SIGTERM itself instead of being ended by it.
+    async fn takes_signals(&self) -> bool {
+        for _ in 0..600 {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
+            if u64::from_str_radix(caught, 16).is_ok_and(|caught| caught & 1 << 14 != 0) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        false
     }
 
     fn is_alive(&mut self) -> bool {
@@ -237,6 +269,60 @@ async fn a_bucket_that_ignores_conditions_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let said = refused(s3.addr, "127.0.0.1:1", folder.path()).await;
     assert!(said.contains("the object store cannot be used"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_refuses_the_credentials_is_asked_again_and_what_they_lack_is_named() {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let s3 = Server::start(any, Objects::in_memory()).await.expect("a free port");
+    s3.rules().add(Rule { times: 3, ..Rule::always(Operation::Put, Fault::Forbidden) });
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut node = Speaker::start(datanode(7, s3.addr, "127.0.0.1:1", folder.path(), ""));
+    let says = node.says_in_turn(vec!["the bucket refuses s3:PutObject", "grant them", "a session cannot begin"]);
+    assert!(
+        tokio::time::timeout(Duration::from_mins(1), says)
+            .await
+            .expect("it names what is missing, and goes on once it has that")
+    );
+    assert_eq!(node.stopped().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_datanode_that_waits_for_its_bucket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nobody = "127.0.0.1:1".parse().expect("an address");
+    let mut node = Speaker::start(datanode(7, nobody, "127.0.0.1:1", folder.path(), ""));
+    let waits = node.says("the bucket does not answer, asking again");
+    assert!(tokio::time::timeout(Duration::from_mins(1), waits).await.expect("it says that it waits"));
+    assert_eq!(node.stopped().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_standalone_whose_disk_hangs_while_it_reads_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("wal");
+    std::fs::create_dir(&log).expect("created");
+    // A pipe that nobody writes to: whoever opens it to read waits in the kernel.
+    let made = Command::new("mkfifo").arg(log.join("volume")).status().expect("mkfifo runs");
+    assert!(made.success());
+    let mut command = Command::new(VARVE);
+    command.arg("standalone").arg("--data-dir").arg(folder.path());
+    for wire in ["--http-addr", "--grpc-addr", "--mysql-addr", "--postgres-addr"] {
+        command.args([wire, "127.0.0.1:0"]);
+    }
+    let node = Speaker::start(command);
+    assert!(node.takes_signals().await);
+    assert_eq!(node.stopped().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_call_themselves_what_cluster_json_calls_them() {
+    let Some(running) = Running::start(size(1, 1, 1)).await else { return };
+    for node in [Role::Metasrv, Role::Datanode, Role::Frontend].into_iter().flat_map(|role| running.nodes(role)) {
+        let reply = reqwest::get(format!("http://{}/status", node.http)).await.expect("a reply");
+        let status = reply.json::<serde_json::Value>().await.expect("JSON");
+        assert_eq!((status["name"].as_str(), status["role"].as_str()), (Some(&*node.name), Some(node.role.name())));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,4 +389,47 @@ async fn without_etcd_rows_are_written_and_read_and_the_catalog_stands_still() {
         created = door.sql("CREATE TABLE IF NOT EXISTS other (t TIMESTAMP TIME INDEX)").await.0;
     }
     eventually(&door, "SELECT count(*) FROM other", "[[0]]").await;
+}
+
+/// The lease of a datanode lasts for seconds, a member of etcd may be away for a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_without_quorum_ends_writes_and_loses_nothing() {
+    let Some(running) = Running::start(size(2, 1, 3)).await else { return };
+    let door = running.door(0);
+    door.run("CREATE TABLE m (host STRING PRIMARY KEY, t TIMESTAMP(9) TIME INDEX, v DOUBLE) WITH (regions = '4', append_mode = 'true')").await;
+    let etcd = running.nodes(Role::Etcd).remove(0);
+    let start = Instant::now();
+    cluster::pause(&etcd);
+    // Each batch is sent once, so that a row which is there twice was stored twice.
+    let (mut acked, mut refused, mut sent) = (Vec::new(), 0, 0);
+    while start.elapsed() < Duration::from_mins(1) {
+        let request = door.http.post(door.url("/write?db=public")).header("x-varve-timeout", "5s");
+        let reply = request.body(lines(sent, sent + 10)).send().await.expect("a reply");
+        match reply.status().as_u16() {
+            204 => acked.extend(sent..sent + 10),
+            503 | 504 => refused += 10,
+            status => panic!("{status}: {:?}", reply.text().await),
+        }
+        sent += 10;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(!acked.is_empty(), "the lease still held after the start");
+    assert!(refused > 0, "nobody may write when the lease is long over");
+    cluster::resume(&etcd);
+    until("a row is written", PATIENCE, async || {
+        let (status, text) = door.write("/write?db=public", lines(sent, sent + 1)).await;
+        sent += 1;
+        if status == 204 { Ok(()) } else { Err(text) }
+    })
+    .await;
+    let mut rows = Vec::new();
+    until("the table is read", PATIENCE, async || {
+        let (status, reply) = door.sql("SELECT v FROM m ORDER BY v").await;
+        let found = reply["output"][0]["records"]["rows"].as_array().cloned().unwrap_or_default();
+        rows = found.iter().map(|row| row[0].as_f64().expect("a number") as usize).collect();
+        if status == 200 { Ok(()) } else { Err(reply.to_string()) }
+    })
+    .await;
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is there twice");
+    assert!(acked.iter().all(|row| rows.binary_search(row).is_ok()), "an acknowledged row is lost");
 }

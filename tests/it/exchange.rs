@@ -5,10 +5,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use varve_rig::cluster::{self, Node, Role};
 
 use crate::cluster::{Running, eventually, never_partial, size};
 use crate::kit::{Door, Varve};
+use crate::watch::{PATIENCE, cpu, metric, until, until_at_rest};
 
 const ROWS: usize = 20_000;
 
@@ -38,52 +40,44 @@ const QUERIES: [&str; 7] = [
 /// A query that runs for minutes: every row of `a` meets five hundred of `b`, and so on.
 const ENDLESS: &str = "SELECT count(*) FROM a JOIN b ON a.n = b.n JOIN a c ON b.n = c.n JOIN b d ON c.n = d.n WHERE a.k + b.k + c.k + d.k < 0";
 
-/// A counter of a process's `/metrics`.
-async fn rows_of(node: &Node, stage: &str) -> u64 {
-    let reply = reqwest::get(format!("http://{}/metrics", node.http)).await.expect("a reply");
-    let page = reply.text().await.expect("a page");
-    let name = format!("varve_stage_rows_total{{stage=\"{stage}\"}} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
-    line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
+const TO_FRONTEND: &str = "varve_stage_rows_total{stage=\"exchange\"}";
+const BETWEEN_DATANODES: &str = "varve_stage_rows_total{stage=\"shuffle\"}";
+
+/// A cluster with full tables, and its datanodes.
+async fn filled() -> Option<(Running, Door, Vec<Node>)> {
+    let running = Running::start(size(3, 1, 1)).await?;
+    let door = running.door(0);
+    fill(&door).await;
+    let datanodes = running.nodes(Role::Datanode);
+    Some((running, door, datanodes))
 }
 
-async fn rows_of_all(nodes: &[Node], stage: &str) -> u64 {
-    let mut rows = 0;
-    for node in nodes {
-        rows += rows_of(node, stage).await;
-    }
-    rows
-}
-
-/// CPU time of a process so far, in hundredths of a second.
-fn cpu(node: &Node) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).expect("it lives");
-    let after_name = stat.rsplit(')').next().expect("a name in parentheses");
-    let ticks = |at: usize| after_name.split_whitespace().nth(at).and_then(|text| text.parse::<u64>().ok());
-    ticks(11).expect("user time") + ticks(12).expect("system time")
-}
-
-async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_mins(1), "{what} took more than a minute");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Asks [`ENDLESS`] and returns when datanodes have exchanged rows for it.
+async fn ask_endless(door: &Door, datanodes: &[Node]) -> JoinHandle<(u16, Value)> {
+    let before = metric(datanodes, BETWEEN_DATANODES).await;
+    let asked = tokio::spawn({
+        let door = door.clone();
+        async move { door.sql(ENDLESS).await }
+    });
+    until("rows are exchanged", PATIENCE, async || {
+        let exchanged = metric(datanodes, BETWEEN_DATANODES).await - before;
+        if exchanged > ROWS as u64 { Ok(()) } else { Err(format!("{exchanged} rows")) }
+    })
+    .await;
+    asked
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn datanodes_exchange_rows_and_answer_what_standalone_answers() {
-    let Some(running) = Running::start(size(3, 1, 1)).await else { return };
-    let (door, alone) = (running.door(0), Varve::start().await);
-    fill(&door).await;
+    let Some((running, door, datanodes)) = filled().await else { return };
+    let alone = Varve::start().await;
     fill(&alone).await;
-    let frontend = running.nodes(Role::Frontend).remove(0);
-    let datanodes = running.nodes(Role::Datanode);
+    let frontends = running.nodes(Role::Frontend);
     for query in QUERIES {
-        let (crossed, shuffled) = (rows_of(&frontend, "exchange").await, rows_of_all(&datanodes, "shuffle").await);
+        let (crossed, shuffled) = (metric(&frontends, TO_FRONTEND).await, metric(&datanodes, BETWEEN_DATANODES).await);
         assert_eq!(door.rows(query).await, alone.rows(query).await, "{query}");
-        let crossed = rows_of(&frontend, "exchange").await - crossed;
-        let shuffled = rows_of_all(&datanodes, "shuffle").await - shuffled;
+        let crossed = metric(&frontends, TO_FRONTEND).await - crossed;
+        let shuffled = metric(&datanodes, BETWEEN_DATANODES).await - shuffled;
         assert!(shuffled > 0, "{query}");
         // Without the exchange, all rows of a table meet at the frontend; the value of a subquery is known only there.
         if !query.contains("avg(") {
@@ -96,16 +90,8 @@ async fn datanodes_exchange_rows_and_answer_what_standalone_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datanode_killed_in_mid_query_is_an_error_and_its_regions_answer_again() {
-    let Some(running) = Running::start(size(3, 1, 1)).await else { return };
-    let door = running.door(0);
-    fill(&door).await;
-    let datanodes = running.nodes(Role::Datanode);
-    let before = rows_of_all(&datanodes, "shuffle").await;
-    let asked = tokio::spawn({
-        let door = door.clone();
-        async move { door.sql(ENDLESS).await }
-    });
-    wait_for("the exchange", async || rows_of_all(&datanodes, "shuffle").await > before).await;
+    let Some((_running, door, datanodes)) = filled().await else { return };
+    let asked = ask_endless(&door, &datanodes).await;
     let start = Instant::now();
     cluster::kill(&datanodes[1]);
     let (status, reply) = asked.await.expect("no panic");
@@ -136,28 +122,18 @@ fn expected(query: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_ends_the_work_of_all_nodes_within_a_second() {
-    let Some(running) = Running::start(size(3, 1, 1)).await else { return };
-    let door = running.door(0);
-    fill(&door).await;
-    let datanodes = running.nodes(Role::Datanode);
-    let before = rows_of_all(&datanodes, "shuffle").await;
-    let asked = tokio::spawn({
-        let door = door.clone();
-        async move { door.sql(ENDLESS).await }
-    });
-    wait_for("the exchange", async || rows_of_all(&datanodes, "shuffle").await > before + ROWS as u64).await;
-    let working = datanodes.iter().map(cpu).sum::<u64>();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let spent = datanodes.iter().map(cpu).sum::<u64>() - working;
-    assert!(spent > 20, "the query is not at work: {spent} hundredths of a second");
+async fn a_client_that_goes_away_ends_the_work_of_all_nodes() {
+    let Some((_running, door, datanodes)) = filled().await else { return };
+    let asked = ask_endless(&door, &datanodes).await;
+    let begun = cpu(&datanodes);
+    until("the datanodes are at work", PATIENCE, async || match cpu(&datanodes) - begun {
+        spent if spent > 20 => Ok(()),
+        spent => Err(format!("{spent} hundredths of a second")),
+    })
+    .await;
     asked.abort();
     assert!(asked.await.is_err_and(|error| error.is_cancelled()));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let ended = datanodes.iter().map(cpu).sum::<u64>();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let spent = datanodes.iter().map(cpu).sum::<u64>() - ended;
-    assert!(spent < 30, "{spent} hundredths of a second were spent after the end");
+    until_at_rest(&datanodes).await;
     let count = door.rows("SELECT count(*) FROM a JOIN b ON a.k = b.k").await;
     assert_eq!(Value::Array(count).to_string(), format!("[[{ROWS}]]"));
 }

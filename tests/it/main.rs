@@ -16,3 +16,4 @@ mod query;
 mod recovery;
 mod tools;
 mod trace;
+mod watch;

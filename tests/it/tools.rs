@@ -1,15 +1,19 @@
 //! Judges from outside, where Python has them: client packages and Parquet readers.
 
+use tokio::process::Command;
+
 use crate::kit::{Door, Varve, have};
 
-/// Runs a Python program with arguments; `None` when a module is absent.
+/// Runs a Python program with arguments, by the interpreter that `make test` names for its client packages; `None`
+/// when a module is absent.
 pub(crate) async fn python(module: &str, program: &str, args: &[String]) -> Option<String> {
-    let found = tokio::process::Command::new("python3").args(["-c", &format!("import {module}")]).output().await;
+    let interpreter = std::env::var("VARVE_PYTHON").ok().filter(|path| !path.is_empty());
+    let interpreter = interpreter.unwrap_or_else(|| "python3".to_owned());
+    let found = Command::new(&interpreter).args(["-c", &format!("import {module}")]).output().await;
     if !have(module, found.is_ok_and(|output| output.status.success())) {
         return None;
     }
-    let output =
-        tokio::process::Command::new("python3").arg("-c").arg(program).args(args).output().await.expect("python");
+    let output = Command::new(&interpreter).arg("-c").arg(program).args(args).output().await.expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

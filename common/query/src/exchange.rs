@@ -37,7 +37,6 @@ mod worker;
 
 pub use place::{Owner, shuffle};
 pub use shuffle::{Setting, ShuffleExec};
-pub use ticket::EXCHANGE_VERSION;
 pub use worker::{Host, Worker};
 
 /// A node that takes part in a query.

@@ -11,9 +11,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::LocalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, execute_stream};
 use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
@@ -26,6 +34,7 @@ use crate::context::Sessions;
 use crate::error::from_datafusion;
 use crate::operator::{BatchStream, RegionReader, RegionScanExec, ScanSource};
 
+mod loss;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +46,9 @@ const MAGIC: &[u8; 4] = b"VFRG";
 
 /// The bytes of a plan, made in a session with this time zone.
 ///
-/// Errors: `Unsupported` for an operator or function without bytes.
+/// Errors: `Unsupported` for an operator or function without bytes, or one that its bytes do not hold in full.
 pub fn encode(plan: Arc<dyn ExecutionPlan>, time_zone: &str) -> Result<Bytes> {
+    loss::check(plan.as_ref())?;
     let body = physical_plan_to_bytes_with_extension_codec(plan, &Codec).map_err(from_datafusion)?;
     let zone_len = u8::try_from(time_zone.len()).map_err(|_| Error::invalid("the time zone's name is too long"))?;
     let mut bytes = BytesMut::with_capacity(body.len() + time_zone.len() + 9);
@@ -106,6 +116,7 @@ fn open(bytes: &[u8]) -> Result<(&str, &[u8])> {
 }
 
 /// Whether an expression reads the result of a subquery, which only exists where the whole plan runs.
+/// Sees what `apply_expressions` shows; the FILTER of a window function is not in it and has no bytes anyway.
 pub fn reads_subquery(plan: &dyn ExecutionPlan) -> bool {
     let mut found = false;
     let visited = plan.apply_expressions(&mut |expr| {
@@ -117,6 +128,21 @@ pub fn reads_subquery(plan: &dyn ExecutionPlan) -> bool {
 
 fn has_subquery(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.is::<ScalarSubqueryExpr>() || expr.children().into_iter().any(has_subquery)
+}
+
+/// Operators of one input whose answer for a partition depends on that partition's rows only.
+pub fn runs_per_partition(plan: &dyn ExecutionPlan) -> bool {
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return *aggregate.mode() == AggregateMode::Partial;
+    }
+    if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        return sort.preserve_partitioning();
+    }
+    plan.is::<FilterExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<LocalLimitExec>()
+        || plan.is::<CooperativeExec>()
+        || plan.is::<UnnestExec>()
 }
 
 /// Bytes of our own operators.
@@ -150,5 +176,12 @@ impl PhysicalExtensionCodec for Codec {
         };
         serde_json::to_writer(bytes, scan.source())
             .map_err(|error| DataFusionError::Internal(format!("region scan cannot be encoded: {error}")))
+    }
+
+    fn try_encode_udf(&self, function: &ScalarUDF, _: &mut Vec<u8>) -> DataFusionResult<()> {
+        if loss::is_known(function) {
+            return Ok(());
+        }
+        Err(DataFusionError::NotImplemented(format!("function {} has no bytes", function.name())))
     }
 }

@@ -7,6 +7,7 @@
 mod alter;
 mod ast;
 mod create;
+mod depth;
 mod kill;
 mod literal;
 mod mysql;

@@ -23,16 +23,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, replace_children_if_necessary};
 use varve_model::id::{NodeId, RegionId};
@@ -40,10 +36,10 @@ use varve_model::{Error, ErrorKind, Result};
 use varve_proto::datanode::DatanodeApi;
 use varve_query::error::from_datafusion;
 use varve_query::exchange::Peer;
-use varve_query::fragment::{self, reads_subquery};
+use varve_query::fragment::{self, reads_subquery, runs_per_partition};
 use varve_query::operator::{RegionScanExec, ScanRegion};
 
-use super::exchange::{FragmentExec, Part};
+use super::exchange::{Fragments, Part};
 use crate::cluster::{Clients, View};
 use crate::deadline::Deadline;
 
@@ -155,7 +151,7 @@ fn cut_chain(
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(Arc::new(FragmentExec::new(Arc::clone(plan), parts, Arc::clone(fleet)))))
+    Ok(Some(Arc::new(Fragments::leaf(Arc::clone(plan), parts, Arc::clone(fleet)))))
 }
 
 /// The leaf below a chain of operators with one child each.
@@ -186,21 +182,6 @@ fn whole_chain(plan: &Arc<dyn ExecutionPlan>, allowed: &dyn Fn(&dyn ExecutionPla
     allowed(plan.as_ref())
         && !reads_subquery(plan.as_ref())
         && plan.children().iter().all(|child| whole_chain(child, allowed))
-}
-
-/// Operators whose answer for a partition depends on that partition's rows only.
-fn runs_per_partition(plan: &dyn ExecutionPlan) -> bool {
-    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        return *aggregate.mode() == AggregateMode::Partial;
-    }
-    if let Some(sort) = plan.downcast_ref::<SortExec>() {
-        return sort.preserve_partitioning();
-    }
-    plan.is::<FilterExec>()
-        || plan.is::<ProjectionExec>()
-        || plan.is::<LocalLimitExec>()
-        || plan.is::<CooperativeExec>()
-        || plan.is::<UnnestExec>()
 }
 
 /// Repartitioning that only spreads work over cores: any rows may go anywhere.

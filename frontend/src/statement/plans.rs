@@ -26,8 +26,10 @@ use crate::cluster::{Table, View};
 #[cfg(test)]
 mod tests;
 
-/// Bytes that a plan takes for each byte of its text, and beside them: seen, not exact.
+/// Bytes that a plan takes for each byte of its text, for each column of each mention of a table, whose schema it
+/// holds, and beside them: seen, not exact.
 const BYTES_PER_TEXT_BYTE: usize = 64;
+const BYTES_PER_COLUMN: usize = 300;
 const PLAN_BYTES: usize = 8 << 10;
 
 /// Plans of one frontend, bounded by [`PLAN_CACHE_BYTES_MAX`].
@@ -88,7 +90,9 @@ impl Plans {
 
     /// Keeps a plan.
     pub(super) fn put(&self, key: Key, plan: LogicalPlan, tables: Vec<Arc<Table>>) {
-        let bytes = key.query.to_string().len().saturating_mul(BYTES_PER_TEXT_BYTE).saturating_add(PLAN_BYTES);
+        let text = key.query.to_string().len();
+        let columns = tables.iter().map(|table| table.scan.columns.len()).sum::<usize>();
+        let bytes = PLAN_BYTES + text * BYTES_PER_TEXT_BYTE + columns * BYTES_PER_COLUMN;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.0.insert(key, Arc::new(Kept { plan, tables, bytes }));
     }

@@ -307,3 +307,34 @@ async fn a_mysql_client_prepares_with_question_marks() {
     let outputs = cluster.frontend.run(&cluster.session, Query::Sql { text, params }).await.unwrap();
     assert!(matches!(outputs[..], [Output::Rows { .. }]));
 }
+
+#[tokio::test]
+async fn the_deepest_statements_that_are_taken_run_and_the_next_are_refused() {
+    let cluster = Cluster::start(1).await;
+    cluster.exec("CREATE TABLE d (host STRING PRIMARY KEY, ts TIMESTAMP TIME INDEX, v BIGINT)").await;
+    cluster.exec("INSERT INTO d VALUES ('a', 1, 1)").await;
+    let statements = |links: [usize; 4]| {
+        [
+            (format!("SELECT v{} AS n FROM d", "+v".repeat(links[0])), links[0] + 1),
+            (format!("SELECT v FROM d WHERE v = 1{}", " OR v = 2".repeat(links[1])), 1),
+            (
+                format!("SELECT sum(v) FROM (SELECT v FROM d{})", " UNION ALL SELECT v FROM d".repeat(links[2])),
+                links[2] + 1,
+            ),
+            (
+                format!(
+                    "SELECT d.v FROM d{}",
+                    (0..links[3]).map(|n| format!(" JOIN d d{n} ON d{n}.host = d.host")).collect::<String>()
+                ),
+                1,
+            ),
+        ]
+    };
+    for (text, expected) in statements([990, 490, 90, 110]) {
+        assert_eq!(cluster.rows(&text).await, [expected.to_string()], "{}", &text[..60]);
+    }
+    for (text, _) in statements([1010, 510, 110, 130]) {
+        let error = cluster.batches(&text).await.unwrap_err();
+        assert!(error.message().contains("nests too deep"), "{error}");
+    }
+}

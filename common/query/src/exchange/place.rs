@@ -10,22 +10,17 @@
 //! distribution, and it would not survive. So operators that need their rows
 //! together are only accepted above an exchange by hash into several partitions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::common::Result as DataFusionResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode, SortMergeJoinExec};
-use datafusion::physical_plan::limit::LocalLimitExec;
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, replace_children_if_necessary};
 use datafusion_distributed::{DistributedLeafExec, NetworkCoalesceExec, NetworkShuffleExec};
@@ -36,11 +31,11 @@ use super::Peer;
 use super::groups::are_few;
 use super::shuffle::{Setting, ShuffleExec};
 use crate::error::from_datafusion;
-use crate::fragment::{self, reads_subquery};
-use crate::operator::{RegionScanExec, ScanRegion};
+use crate::fragment::{self, reads_subquery, runs_per_partition};
+use crate::operator::RegionScanExec;
 
-/// Partitions of an exchange on all nodes together: each sender has a call per partition, and more of them
-/// than cores of a usual cluster only cost.
+/// Partitions of an exchange on all nodes together, unless there are more nodes than that: then each has one.
+/// Each sender has a call per partition, and more of them than cores of a usual cluster only cost.
 const PARTITIONS_MAX: usize = 64;
 
 /// The node that owns a region. Errors: `StaleRoute` when unknown.
@@ -91,12 +86,9 @@ fn stage(plan: &Arc<dyn ExecutionPlan>, owner: &Owner<'_>) -> Result<Option<Stag
     if layout(plan, &mut seen).is_none() || seen.exchanges == 0 || !seen.is_worth_it {
         return Ok(None);
     }
-    let mut peers = Vec::new();
-    for region in &seen.regions {
-        peers.push(owner(*region)?);
-    }
-    peers.sort_unstable();
-    peers.dedup();
+    let homes = seen.regions.into_iter().map(|region| Ok((region, owner(region)?)));
+    let homes = homes.collect::<Result<BTreeMap<_, _>>>()?;
+    let peers = homes.values().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     if peers.len() < 2 {
         return Ok(None);
     }
@@ -104,12 +96,7 @@ fn stage(plan: &Arc<dyn ExecutionPlan>, owner: &Owner<'_>) -> Result<Option<Stag
         tracing::debug!(%error, "a plan without bytes is not shuffled");
         return Ok(None);
     }
-    let mut owners = Vec::new();
-    for region in &seen.regions {
-        owners.push((*region, owner(*region)?));
-    }
-    let home = |region: RegionId| owners.iter().find(|(known, _)| *known == region).map(|(_, peer)| peer);
-    let cut = Arc::clone(plan).transform_up(|node| boundary(node, &peers, &home)).map_err(from_datafusion)?;
+    let cut = Arc::clone(plan).transform_up(|node| boundary(node, &peers, &homes)).map_err(from_datafusion)?;
     let all = NetworkCoalesceExec::try_new(cut.data, peers.len(), 1).map_err(from_datafusion)?;
     Ok(Some((Arc::new(all), peers)))
 }
@@ -125,7 +112,7 @@ enum Layout {
 
 #[derive(Default)]
 struct Seen {
-    regions: Vec<RegionId>,
+    regions: BTreeSet<RegionId>,
     exchanges: usize,
     /// Whether the rows that are exchanged may be as many as those that are read.
     is_worth_it: bool,
@@ -156,9 +143,10 @@ fn layout(plan: &Arc<dyn ExecutionPlan>, seen: &mut Seen) -> Option<Layout> {
             _ => None,
         };
     }
-    if let Some(exec) = plan.downcast_ref::<AggregateExec>() {
+    if let Some(exec) = plan.downcast_ref::<AggregateExec>()
+        && *exec.mode() != AggregateMode::Partial
+    {
         return match exec.mode() {
-            AggregateMode::Partial => Some(inputs[0]),
             AggregateMode::FinalPartitioned | AggregateMode::SinglePartitioned if hashed => {
                 seen.is_worth_it |= !are_few(exec);
                 Some(Layout::Hashed)
@@ -173,7 +161,7 @@ fn layout(plan: &Arc<dyn ExecutionPlan>, seen: &mut Seen) -> Option<Layout> {
     if plan.is::<UnionExec>() {
         return Some(Layout::Scattered);
     }
-    per_partition(plan.as_ref()).then(|| inputs[0])
+    runs_per_partition(plan.as_ref()).then(|| inputs[0])
 }
 
 fn needs_rows_together(plan: &dyn ExecutionPlan) -> bool {
@@ -189,28 +177,20 @@ fn needs_rows_together(plan: &dyn ExecutionPlan) -> bool {
     plan.is::<SortMergeJoinExec>()
 }
 
-/// Operators of one input whose answer for a partition depends on that partition's rows only.
-fn per_partition(plan: &dyn ExecutionPlan) -> bool {
-    plan.is::<FilterExec>()
-        || plan.is::<ProjectionExec>()
-        || plan.is::<LocalLimitExec>()
-        || plan.is::<CooperativeExec>()
-        || plan.is::<UnnestExec>()
-        || plan.downcast_ref::<SortExec>().is_some_and(SortExec::preserve_partitioning)
-}
-
 /// Leaves with a part for each node; exchanges where rows were spread by hash.
-fn boundary<'a>(
+fn boundary(
     node: Arc<dyn ExecutionPlan>,
     peers: &[Peer],
-    home: &dyn Fn(RegionId) -> Option<&'a Peer>,
+    homes: &BTreeMap<RegionId, Peer>,
 ) -> DataFusionResult<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(leaf) = node.downcast_ref::<RegionScanExec>() {
-        let parts = peers.iter().map(|peer| {
-            let own = leaf.source().regions.iter().filter(|region| home(region.region) == Some(peer));
-            own.copied().collect::<Vec<ScanRegion>>()
-        });
-        let parts = parts.collect::<Vec<_>>();
+        let mut parts = vec![Vec::new(); peers.len()];
+        for region in &leaf.source().regions {
+            let at = homes.get(&region.region).and_then(|home| peers.binary_search(home).ok());
+            let part = at.and_then(|at| parts.get_mut(at));
+            part.ok_or_else(|| DataFusionError::Internal(format!("region {} has no node", region.region)))?
+                .push(*region);
+        }
         let partitions = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let variants = parts.into_iter().map(|regions| leaf.padded(regions, partitions));
         let variants = variants.map(|variant| Arc::new(variant) as Arc<dyn ExecutionPlan>).collect::<Vec<_>>();

@@ -4,19 +4,14 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
-    ReplaceChildrenOptions, SendableRecordBatchStream, displayable,
-};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_distributed::{DistributedExt, RouteTasksEvent, RouteTasksEventResponse, SessionStateBuilderExt};
 use futures::channel::oneshot;
 use futures::future::{Either, select};
@@ -28,6 +23,7 @@ use super::{Exchange, Peer};
 use crate::context::Sessions;
 use crate::error::into_datafusion;
 use crate::fragment::Codec;
+use crate::operator::{Batches, Leaf, Rows};
 
 /// What a frontend lends to the plans of one query.
 #[derive(Debug)]
@@ -41,22 +37,27 @@ pub struct Setting {
 }
 
 /// A leaf of the frontend's plan: the last rows of stages that run on datanodes.
+pub type ShuffleExec = Leaf<Stages>;
+
+/// Stages that run on datanodes.
 #[derive(Debug)]
-pub struct ShuffleExec {
+pub struct Stages {
     /// Collects what the last stage answers, in one partition; boundaries mark the stages below.
     plan: Arc<dyn ExecutionPlan>,
     /// The nodes, in the order of the stages' tasks.
     peers: Vec<Peer>,
     setting: Arc<Setting>,
-    metrics: ExecutionPlanMetricsSet,
 }
 
 impl ShuffleExec {
     /// Precondition: the plan has one partition, and all its boundaries have one task per peer.
     pub(super) fn new(plan: Arc<dyn ExecutionPlan>, peers: Vec<Peer>, setting: Arc<Setting>) -> Self {
-        Self { plan, peers, setting, metrics: ExecutionPlanMetricsSet::new() }
+        let properties = Arc::clone(plan.properties());
+        Self::over(Stages { plan, peers, setting }, properties)
     }
+}
 
+impl Stages {
     /// Places the tasks and starts to read; the receiver hears which node was lost first.
     fn run(
         &self,
@@ -117,62 +118,20 @@ fn unless_lost(
     })
 }
 
-impl DisplayAs for ShuffleExec {
-    fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShuffleExec: nodes={}", self.peers.len())?;
-        if matches!(kind, DisplayFormatType::TreeRender) {
-            return Ok(());
-        }
-        let inner = displayable(self.plan.as_ref()).indent(false).to_string();
-        let lines = inner.lines().map(str::trim).collect::<Vec<_>>();
-        write!(f, " [{}]", lines.join(" <- "))
-    }
-}
+impl Rows for Stages {
+    const NAME: &'static str = "ShuffleExec";
 
-impl ExecutionPlan for ShuffleExec {
-    fn name(&self) -> &'static str {
-        "ShuffleExec"
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nodes={}", self.peers.len())
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.plan.properties()
+    fn remote(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        Some(&self.plan)
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if partition != 0 {
-            return Err(DataFusionError::Internal(format!("ShuffleExec has no partition {partition}")));
-        }
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let (rows, heard) = self.run(&context)?;
-        let rows = unless_lost(rows, heard).inspect_ok(move |batch| metrics.record_output(batch.num_rows()));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+    fn read(&self, _: usize, _: &SchemaRef, context: &Arc<TaskContext>) -> Result<Batches> {
+        let (rows, heard) = self.run(context)?;
+        Ok(unless_lost(rows, heard).boxed())
     }
 }
 

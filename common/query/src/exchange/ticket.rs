@@ -22,7 +22,7 @@ use super::Peer;
 mod tests;
 
 /// Raised with every change of DataFusion, of datafusion-distributed or of these bytes.
-pub const EXCHANGE_VERSION: u32 = 1;
+const EXCHANGE_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 4] = b"VXCH";
 const PLACE: u8 = 1;

@@ -10,17 +10,11 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, Partitioning,
-    PhysicalExpr, PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
-};
+use datafusion::physical_plan::{Partitioning, PlanProperties};
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use serde::{Deserialize, Serialize};
 use varve_model::id::{RegionEpoch, RegionId};
@@ -30,6 +24,7 @@ use varve_model::schema::ColumnRole;
 use varve_model::time::TimeRange;
 
 use super::cast::to_logical;
+use super::leaf::{Batches, Leaf, Rows};
 use super::reader::Reader;
 use crate::column::ScanTable;
 use crate::error::into_datafusion;
@@ -93,49 +88,44 @@ impl ScanSource {
 }
 
 /// The leaf.
-#[derive(Clone, Debug)]
-pub struct RegionScanExec {
-    source: ScanSource,
-    schema: SchemaRef,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
-}
+pub type RegionScanExec = Leaf<ScanSource>;
 
 impl RegionScanExec {
     /// A leaf over these regions. Precondition: the source is valid.
     pub fn new(source: ScanSource) -> Self {
-        let schema = source.table.schema(&source.projection);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            EquivalenceProperties::new(source.table.schema(&source.projection)),
             Partitioning::UnknownPartitioning(source.regions.len() + source.padding),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { source, schema, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self::over(source, Arc::new(properties))
     }
 
     /// What it reads.
     pub fn source(&self) -> &ScanSource {
-        &self.source
+        self.rows()
     }
 
     /// The same leaf over some of its regions.
     pub fn with_regions(&self, regions: Vec<ScanRegion>) -> Self {
-        Self::new(ScanSource { regions, ..self.source.clone() })
+        Self::new(ScanSource { regions, ..self.source().clone() })
     }
 
     /// The same leaf over some of its regions, in so many partitions. Precondition: at least one per region.
     pub fn padded(&self, regions: Vec<ScanRegion>, partitions: usize) -> Self {
         let padding = partitions - regions.len();
-        Self::new(ScanSource { regions, padding, ..self.source.clone() })
+        Self::new(ScanSource { regions, padding, ..self.source().clone() })
     }
 }
 
-impl DisplayAs for RegionScanExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
-        let ScanSource { table, regions, time, matchers, fetch, .. } = &self.source;
-        write!(f, "RegionScanExec: table={}, regions={}, columns=[{names}]", table.name, regions.len())?;
+impl Rows for ScanSource {
+    const NAME: &'static str = "RegionScanExec";
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, regions, time, matchers, projection, fetch, .. } = self;
+        let names = projection.iter().map(|&at| table.columns[at].name.as_str()).collect::<Vec<_>>().join(", ");
+        write!(f, "table={}, regions={}, columns=[{names}]", table.name, regions.len())?;
         if *time != TimeRange::ALL {
             write!(f, ", time=[{}, {}]", time.start, time.end)?;
         }
@@ -144,83 +134,26 @@ impl DisplayAs for RegionScanExec {
         }
         fetch.map_or(Ok(()), |fetch| write!(f, ", fetch={fetch}"))
     }
-}
-
-impl ExecutionPlan for RegionScanExec {
-    fn name(&self) -> &'static str {
-        "RegionScanExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        false
-    }
-
-    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(Arc::new(Self::new(ScanSource { fetch: limit, ..self.source.clone() })))
-    }
 
     fn fetch(&self) -> Option<usize> {
-        self.source.fetch
+        self.fetch
     }
 
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let regions = self.source.regions.len();
-        if partition >= regions + self.source.padding {
-            return Err(DataFusionError::Internal(format!("RegionScanExec has no partition {partition}")));
+    fn with_fetch(&self, limit: Option<usize>) -> Option<RegionScanExec> {
+        Some(RegionScanExec::new(Self { fetch: limit, ..self.clone() }))
+    }
+
+    fn read(&self, partition: usize, schema: &SchemaRef, context: &Arc<TaskContext>) -> Result<Batches> {
+        let is_padding = partition >= self.regions.len();
+        if is_padding || self.time.is_empty() || self.fetch == Some(0) {
+            return Ok(stream::empty().boxed());
         }
-        if partition >= regions {
-            return Ok(Box::pin(EmptyRecordBatchStream::new(Arc::clone(&self.schema))));
-        }
-        let reader = Reader::of(&context)?;
-        let spec = self.source.spec(partition);
-        let nothing = spec.time.is_empty() || self.source.fetch == Some(0);
-        let schema = Arc::clone(&self.schema);
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let (reader, spec, schema) = (Reader::of(context)?, self.spec(partition), Arc::clone(schema));
         let read = async move {
-            if nothing {
-                return Ok(stream::empty().boxed());
-            }
             let batches = reader.0.read(spec).await.map_err(into_datafusion)?;
-            let batches = batches.map(move |batch| {
-                let logical = to_logical(&batch.map_err(into_datafusion)?, &schema)?;
-                metrics.record_output(logical.num_rows());
-                Ok(logical)
-            });
-            Ok::<_, DataFusionError>(batches.boxed())
+            Ok::<_, DataFusionError>(batches.map(move |batch| to_logical(&batch.map_err(into_datafusion)?, &schema)))
         };
-        let rows = first_rows(stream::once(read).try_flatten(), self.source.fetch);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        Ok(first_rows(stream::once(read).try_flatten(), self.fetch).boxed())
     }
 }
 

@@ -6,8 +6,7 @@
 //! folded unless quoted, by double quotes or backticks.
 
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
-use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 /// What the tokenizer asks; the parser has its own dialect.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Dialect for Writing {
 }
 
 /// The tokens of a text, its parameters numbered in their order.
-pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, ParserError> {
+pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
     let mut tokens = Tokenizer::new(&Writing, text).tokenize_with_location()?;
     let mut number = 0;
     for token in &mut tokens {

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableFac
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use varve_model::limits::SQL_TEXT_BYTES_MAX;
 use varve_model::{Error, Reason, Result};
 use varve_proto::metasrv::RegionAction;
@@ -15,22 +15,22 @@ use varve_query::zone::Zone;
 
 use super::ast::{Delete, Drop, Insert, InsertSource, Name, Statement};
 use super::literal::unquote_values;
-use super::{alter, create, kill, mysql, set, show};
+use super::{alter, create, depth, kill, mysql, set, show};
 
-/// Depth of nested expressions, so that no text overflows the stack.
+/// Depth of what opens to the right, so that no text overflows the stack; `depth` bounds what opens to the left.
 const DEPTH_MAX: usize = 128;
 
 /// Statements of a text. Errors: `Syntax`, `Unsupported`, `TooLarge`.
 pub(crate) fn parse(text: &str, zone: Zone) -> Result<Vec<Statement>> {
     check_size(text)?;
-    statements(parser().try_with_sql(text).map_err(syntax)?, zone)
+    let tokens = Tokenizer::new(&GenericDialect, text).tokenize_with_location();
+    statements(tokens.map_err(tokenizing)?, zone)
 }
 
 /// Statements of a text that follows MySQL's rules. Errors: as [`parse`].
 pub(crate) fn parse_mysql(text: &str, zone: Zone) -> Result<Vec<Statement>> {
     check_size(text)?;
-    let tokens = mysql::tokens(text).map_err(syntax)?;
-    statements(parser().with_tokens_with_locations(tokens), zone)
+    statements(mysql::tokens(text).map_err(tokenizing)?, zone)
 }
 
 fn check_size(text: &str) -> Result<()> {
@@ -47,7 +47,9 @@ fn parser() -> Parser<'static> {
         .with_options(ParserOptions::new().with_trailing_commas(true))
 }
 
-fn statements(mut parser: Parser<'_>, zone: Zone) -> Result<Vec<Statement>> {
+fn statements(tokens: Vec<TokenWithSpan>, zone: Zone) -> Result<Vec<Statement>> {
+    depth::check_tokens(&tokens)?;
+    let mut parser = parser().with_tokens_with_locations(tokens);
     let mut statements = Vec::new();
     loop {
         while parser.consume_token(&Token::SemiColon) {}
@@ -105,6 +107,7 @@ fn statement(parser: &mut Parser<'_>, zone: Zone) -> Result<Statement> {
 
 fn query(parser: &mut Parser<'_>) -> Result<Statement> {
     let query = parser.parse_query().map_err(syntax)?;
+    depth::check_relations(&query)?;
     match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
             Err(Error::unsupported("a statement that writes cannot be part of a query"))
@@ -137,6 +140,7 @@ fn insert(parser: &mut Parser<'_>) -> Result<Statement> {
         return Err(Error::unsupported("INSERT with ON CONFLICT, RETURNING or SET"));
     }
     let source = insert.source.ok_or_else(|| Error::invalid("INSERT without rows").with_reason(Reason::Syntax))?;
+    depth::check_relations(&source)?;
     let source = match *source.body {
         SetExpr::Values(values) if source.with.is_none() && source.order_by.is_none() => {
             let rows = values.rows.into_iter().map(|row| unquote_values(row.content)).collect();
@@ -165,6 +169,7 @@ fn delete(parser: &mut Parser<'_>) -> Result<Statement> {
     if !plain {
         return Err(Error::unsupported("DELETE with joins, USING, RETURNING, ORDER BY or LIMIT"));
     }
+    depth::check_relations(&delete.selection)?;
     Ok(Statement::Delete(Box::new(Delete { table: table_name(name)?, condition: delete.selection })))
 }
 
@@ -213,6 +218,10 @@ fn transaction(parser: &mut Parser<'_>, first: &str) -> Statement {
         "DISCARD" => "DISCARD ALL",
         _ => "COMMIT",
     })
+}
+
+fn tokenizing(error: TokenizerError) -> Error {
+    syntax(error.into())
 }
 
 /// The parser's error as ours.

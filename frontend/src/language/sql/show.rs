@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use varve_model::{Error, Result};
 
+use super::depth;
 use super::ast::{Show, ShowFilter};
 use super::parse::{database, expected, name, skip, skip_statement, syntax, word, words};
 
@@ -114,7 +115,9 @@ fn filter(parser: &mut Parser<'_>) -> Result<ShowFilter> {
         return parser.parse_literal_string().map(ShowFilter::Like).map_err(syntax);
     }
     if parser.parse_keyword(Keyword::WHERE) {
-        return parser.parse_expr().map(|expr| ShowFilter::Where(Box::new(expr))).map_err(syntax);
+        let condition = parser.parse_expr().map_err(syntax)?;
+        depth::check_relations(&condition)?;
+        return Ok(ShowFilter::Where(Box::new(condition)));
     }
     Ok(ShowFilter::All)
 }

@@ -137,6 +137,56 @@ fn a_text_holds_many_statements_and_blanks_between_them() {
     assert_eq!(parse("/* only a comment */", zone).unwrap(), []);
 }
 
+/// Chains that nest to the left, of so many links, and the limit of each.
+fn chains(links: usize) -> Vec<String> {
+    vec![
+        format!("SELECT 1{}", "+1".repeat(links)),
+        format!("SELECT * FROM t WHERE a = 1{}", " OR a = 1".repeat(links / 2)),
+        format!("SELECT 1{}", "::BIGINT".repeat(links)),
+        format!("SELECT 1{}", " IS NULL".repeat(links)),
+        format!("SELECT {}1{}", "(".repeat(50), format!("{})", "+1".repeat(links / 50)).repeat(50)),
+        format!("SELECT (1){}", "+(1)".repeat(links)),
+        format!("SELECT a{} FROM t", "[1]".repeat(links)),
+        format!("INSERT INTO t VALUES (1{})", "-1".repeat(links)),
+        format!("DELETE FROM t WHERE a = 1{}", " AND a = 1".repeat(links / 2)),
+        format!("CREATE TABLE t (a INT DEFAULT 1{}, ts TIMESTAMP TIME INDEX)", "+1".repeat(links)),
+        format!("SHOW TABLES WHERE 1{}", "+1".repeat(links)),
+    ]
+}
+
+#[test]
+fn chains_are_bounded_and_lists_are_not() {
+    for text in chains(3 * depth::OPERATORS_MAX) {
+        assert!(error(&text).message().contains("nests too deep"), "{}", &text[..60]);
+    }
+    for text in chains(depth::OPERATORS_MAX / 3) {
+        // The default of a column must be a constant: that is another error.
+        let refused = parse(&text, Zone::parse("UTC").unwrap()).err();
+        assert!(refused.is_none_or(|error| error.message().contains("no constant")), "{}", &text[..60]);
+    }
+    let zone = || Zone::parse("UTC").unwrap();
+    let many = |links: usize| {
+        [
+            format!("SELECT 1{}", " UNION SELECT 1".repeat(links)),
+            format!("SELECT * FROM t{}", " JOIN t USING (a)".repeat(links)),
+            format!("SELECT * FROM t{}", ", t".repeat(links)),
+            format!("WITH a AS (SELECT 1){} SELECT 1", ", a AS (SELECT * FROM a)".repeat(links)),
+            format!("SELECT * FROM t WHERE a IN (SELECT 1 FROM t{})", ", t".repeat(links)),
+            format!("DELETE FROM t WHERE a IN (SELECT 1 FROM t{})", ", t".repeat(links)),
+        ]
+    };
+    for text in many(130) {
+        assert!(error(&text).message().contains("nests too deep"), "{}", &text[..60]);
+    }
+    for text in many(30) {
+        parse(&text, zone()).unwrap();
+    }
+    // What is wide is not deep.
+    parse(&format!("SELECT a FROM t WHERE a IN (1{})", ",1".repeat(50_000)), zone()).unwrap();
+    parse(&format!("INSERT INTO t VALUES (-1){}", ",(-1)".repeat(50_000)), zone()).unwrap();
+    parse(&"SELECT 1+1;".repeat(5000), zone()).unwrap();
+}
+
 #[test]
 fn no_text_overflows_the_stack_or_panics() {
     let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));

@@ -100,6 +100,24 @@ async fn a_plan_ends_with_any_change_of_its_tables_and_of_no_others() {
     assert!(cluster.batches(text).await.is_err());
 }
 
+#[tokio::test]
+async fn a_plan_weighs_the_columns_of_its_tables() {
+    let cluster = cluster().await;
+    let columns = (0..200).map(|number| format!("f{number} DOUBLE, ")).collect::<String>();
+    cluster.exec(&format!("CREATE TABLE wide (host STRING PRIMARY KEY, {columns} ts TIMESTAMP TIME INDEX)")).await;
+    let plans = &conductor(&cluster).plans.0;
+    let mut weights = Vec::new();
+    for text in ["SELECT host FROM t", "SELECT host FROM wide", "SELECT a.host FROM wide a JOIN wide b USING (host)"] {
+        plans.run_pending_tasks();
+        let before = plans.weighted_size();
+        cluster.rows(text).await;
+        plans.run_pending_tasks();
+        weights.push(plans.weighted_size() - before);
+    }
+    assert!(weights[1] - weights[0] > 190 * BYTES_PER_COLUMN as u64, "{weights:?}");
+    assert!(weights[2] - weights[1] > 190 * BYTES_PER_COLUMN as u64, "{weights:?}");
+}
+
 #[test]
 fn all_plans_together_are_bounded() {
     let plans = Plans::new();
