@@ -698,7 +698,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
             })));
             if let Ok(region) = machine.open(&engine).await {
                 let process = Process { engine, region, tasks: tasks.clone() };
-                let limit = process.engine.inner.setup.clock.sleep(Duration::from_secs(600));
+                let limit = process.engine.inner.setup.clock.sleep(Duration::from_mins(10));
                 tokio::select! {
                     _ = life(&process, round, &acked) => {}
                     () = limit => {}

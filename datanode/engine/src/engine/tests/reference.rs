@@ -120,11 +120,8 @@ async fn a_region_reads_files_of_another_and_removes_none_of_them() {
     let create = Create { table: source.table.clone(), ttl: source.ttl };
     let claimant = Claimant { session: inner.epoch, create, checkpoint_every: 4, wal: &*inner.wal };
     let mut manifest = Manifest::open(inner.context(CLONE, RegionEpoch(1)), claimant).await.unwrap();
-    let index = source
-        .index
-        .iter()
-        .cloned()
-        .map(|segment| crate::index::meta::IndexSegmentMeta { origin: Some(REGION), ..segment });
+    let index = source.index.iter();
+    let index = index.map(|segment| crate::index::meta::IndexSegmentMeta { origin: Some(REGION), ..*segment });
     let shared = Edit {
         flushed_to: source.flushed_to,
         sources: manifest.state().sources.clone(),
