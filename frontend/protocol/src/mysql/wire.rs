@@ -90,7 +90,7 @@ impl Wire {
                 Ok(Some(ChunkInfo::Last(number))) => (number, true),
                 Ok(Some(ChunkInfo::Middle(number))) => (number, false),
                 Err(PacketCodecError::PacketTooLarge) => {
-                    let text = format!("Got a packet bigger than 'max_allowed_packet' bytes ({BODY_BYTES_MAX})");
+                    let text = "Got a packet bigger than 'max_allowed_packet' bytes".to_owned();
                     return Err(Failure::fatal(PACKET_TOO_LARGE, text));
                 }
                 Err(_) => return Err(Failure { fatal: true, ..Failure::malformed() }),
