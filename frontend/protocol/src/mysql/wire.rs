@@ -90,8 +90,10 @@ impl Wire {
                 Ok(Some(ChunkInfo::Last(number))) => (number, true),
                 Ok(Some(ChunkInfo::Middle(number))) => (number, false),
                 Err(PacketCodecError::PacketTooLarge) => {
-                    let text = "Got a packet bigger than 'max_allowed_packet' bytes".to_owned();
-                    return Err(Failure::fatal(PACKET_TOO_LARGE, text));
+                    return Err(Failure::fatal(
+                        PACKET_TOO_LARGE,
+                        "Got a packet bigger than 'max_allowed_packet' bytes",
+                    ));
                 }
                 Err(_) => return Err(Failure { fatal: true, ..Failure::malformed() }),
             };
