@@ -48,6 +48,9 @@ stats: ## Lines per package, sizes of files
 it: ## Integration tests: the roles together, over both adapters
 	$(CARGO) test --locked --workspace --test it
 
+cases: ## The SQL cases of tests/cases, in every mode
+	$(CARGO) test --locked --workspace --test it -- cases
+
 sim: ## Simulation: SEEDS=40 seeds
 	$(CARGO) test --locked --workspace --test sim -- --nocapture
 
@@ -123,4 +126,4 @@ ci: fmt lint tidy test docs ## What CI runs (`make test`), and the checks of for
 clean: ## Remove build output
 	$(CARGO) clean
 
-.PHONY: help setup run build test check fmt lint tidy freeze stats it sim sim-one bugs models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size bench-cluster deny typos docs ci clean
+.PHONY: help setup run build test check fmt lint tidy freeze stats it cases sim sim-one bugs models props torture torture-cluster rig cluster-up cluster-start cluster-down bench bench-load bench-size bench-cluster deny typos docs ci clean

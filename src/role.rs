@@ -24,7 +24,7 @@ pub mod metasrv;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// All members of metasrv as one. Errors: `InvalidRequest` naming the setting.
-fn members(setting: &str, addrs: &[String], clock: &SharedClock) -> Result<Arc<dyn MetasrvApi>> {
+fn metasrv_members(setting: &str, addrs: &[String], clock: &SharedClock) -> Result<Arc<dyn MetasrvApi>> {
     if addrs.is_empty() {
         return Err(Error::invalid(format!("{setting} is empty"))
             .with_reason(Reason::BadValue)

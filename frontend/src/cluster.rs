@@ -9,6 +9,6 @@ mod watch;
 
 pub(crate) use clients::Clients;
 pub(crate) use retry::with_routes;
+pub use varve_proto::datanode::Connect;
 pub(crate) use view::{Database, Table, View};
 pub(crate) use watch::Feed;
-pub use varve_proto::datanode::Connect;

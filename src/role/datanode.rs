@@ -17,7 +17,7 @@ use varve_service::shutdown::Signals;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
-use super::{RETRY_PAUSE, members, say, serve_grpc, unless_stopped};
+use super::{RETRY_PAUSE, metasrv_members, say, serve_grpc, unless_stopped};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::version::{COMMIT, VERSION};
@@ -30,7 +30,7 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let (http_listener, http) = bind("HTTP", config.datanode.http_addr).await?;
     let (grpc_listener, grpc) = bind("gRPC", config.datanode.grpc_addr).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let metasrv = members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?;
+    let metasrv = metasrv_members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?;
     let ready = Arc::<AtomicBool>::default();
     // Before the bucket answers, so that `/status` and `/health` do.
     status_page(&config, &ready, &clock).serve(http_listener, &tasks);

@@ -12,7 +12,7 @@ use varve_service::shutdown::Signals;
 use varve_service::task::{Blocking, TaskSet};
 use varve_service::telemetry::metrics::Metrics;
 
-use super::{members, say};
+use super::{metasrv_members, say};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::version::{COMMIT, VERSION};
@@ -23,7 +23,7 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let tasks = TaskSet::new(Blocking::Threads);
     let memory = Memory::measure();
     let frontend = varve_frontend::start(FrontendSetup {
-        metasrv: members("frontend.metasrv_addrs", &config.frontend.metasrv_addrs, &clock)?,
+        metasrv: metasrv_members("frontend.metasrv_addrs", &config.frontend.metasrv_addrs, &clock)?,
         connect: Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
         clock: clock.clone(),
         tasks: tasks.clone(),

@@ -433,3 +433,29 @@ async fn a_minute_without_quorum_ends_writes_and_loses_nothing() {
     assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is there twice");
     assert!(acked.iter().all(|row| rows.binary_search(row).is_ok()), "an acknowledged row is lost");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_costs_few_requests_and_a_cluster_at_rest_none() {
+    let Some(running) = Running::start(size(2, 1, 1)).await else { return };
+    let door = running.door(0);
+    assert_eq!(door.write("/write?db=public", lines(0, 100)).await.0, 204);
+    at_rest(&running).await;
+    let of = |operation| running.s3.counts().get(&operation).copied().unwrap_or_default();
+    let (puts, lists) = (of(Operation::Put), of(Operation::List));
+    door.run("ADMIN flush_table('m')").await;
+    // Data, sidecar, index and the manifest's next version.
+    assert!(of(Operation::Put) - puts <= 4, "{} PUTs for one flush of one region", of(Operation::Put) - puts);
+    assert!(of(Operation::List) - lists <= 1, "{} LISTs for one flush of one region", of(Operation::List) - lists);
+    at_rest(&running).await;
+}
+
+/// Waits for five seconds without a request to the bucket.
+async fn at_rest(running: &Running) {
+    until("the bucket is left alone", PATIENCE, async || {
+        let before = running.s3.counts();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let after = running.s3.counts();
+        if before == after { Ok(()) } else { Err(format!("{before:?}, five seconds later {after:?}")) }
+    })
+    .await;
+}

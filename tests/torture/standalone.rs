@@ -132,7 +132,8 @@ pub(crate) fn run(folder: &Path, rounds: u64, seed: u64) -> Result<String, Strin
 
 /// Whether the program was built with the feature `failpoints`, as it says itself.
 fn has_fail_points(varve: &Path) -> Result<bool, String> {
-    let output = Command::new(varve).arg("--version").output().map_err(|error| format!("{varve:?}: {error}"))?;
+    let output =
+        Command::new(varve).arg("--version").output().map_err(|error| format!("{}: {error}", varve.display()))?;
     Ok(String::from_utf8_lossy(&output.stdout).contains("failpoints"))
 }
 

@@ -19,3 +19,5 @@ pub const BUCKET: &str = "varve";
 pub const ACCESS_KEY: &str = "varve-test-key";
 /// See [`ACCESS_KEY`].
 pub const SECRET_KEY: &str = "varve-test-secret";
+/// Accepted, too, for a client that fetches new credentials.
+pub const OTHER_ACCESS_KEY: &str = "varve-test-key-2";

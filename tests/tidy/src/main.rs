@@ -2,6 +2,7 @@
 //!
 //! Dependency-free, so that it runs in seconds on any tree, even one that does not build.
 
+mod calls;
 mod fixtures;
 mod layers;
 mod rules;
@@ -22,6 +23,7 @@ fn complaints(top: &Path, freeze: bool) -> Vec<String> {
     let sources = tree::sources(top);
     let mut complaints = Vec::new();
     layers::check(top, &sources, &mut complaints);
+    calls::check(top, &sources, &mut complaints);
     rules::check(top, &sources, &mut complaints);
     fixtures::check(top, freeze, &mut complaints);
     complaints

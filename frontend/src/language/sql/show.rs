@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use varve_model::{Error, Result};
 
-use super::depth;
 use super::ast::{Show, ShowFilter};
+use super::depth;
 use super::parse::{database, expected, name, skip, skip_statement, syntax, word, words};
 
 mod fixed;
@@ -64,9 +64,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<Show> {
             skip_statement(parser);
             Ok(Show::Grants)
         }
-        "FUNCTIONS" | "REGION" | "PARTITIONS" => {
-            Err(Error::unsupported(format!("SHOW {kind} is not supported")))
-        }
+        "FUNCTIONS" | "REGION" | "PARTITIONS" => Err(Error::unsupported(format!("SHOW {kind} is not supported"))),
         _ => Ok(variable(parser)),
     }
 }

@@ -1,6 +1,7 @@
 //! When the server misbehaves, and how.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -44,6 +45,10 @@ pub enum Fault {
     Truncate,
     /// A body with one bit flipped.
     FlipBit,
+    /// A body of so many bytes per second.
+    Trickle(usize),
+    /// Part of an object under the name of another part.
+    WrongRange,
     /// Conditions are ignored: a create overwrites.
     IgnoreConditions,
     /// 501, as a server without it.
@@ -57,8 +62,12 @@ pub enum Fault {
 pub struct Rule {
     /// The operation; `None`: any.
     pub operation: Option<Operation>,
-    /// Keys that contain this text.
+    /// Keys that contain this text, whose parts between stars follow each other.
     pub key: String,
+    /// Requests that were signed with this access key, as if it had expired; `None`: with any.
+    pub signed_with: Option<String>,
+    /// When it is in force, counted from its addition.
+    pub time: Range<Duration>,
     /// Matching requests that pass unharmed first.
     pub skip: u64,
     /// Then so many are harmed.
@@ -72,13 +81,46 @@ pub struct Rule {
 impl Rule {
     /// Every request of this operation.
     pub fn always(operation: Operation, fault: Fault) -> Self {
-        Self { operation: Some(operation), key: String::new(), skip: 0, times: u64::MAX, percent: 100, fault }
+        Self {
+            operation: Some(operation),
+            key: String::new(),
+            signed_with: None,
+            time: Duration::ZERO..Duration::MAX,
+            skip: 0,
+            times: u64::MAX,
+            percent: 100,
+            fault,
+        }
     }
 
     /// The next request of this operation on a key that contains `key`.
     pub fn once(operation: Operation, key: &str, fault: Fault) -> Self {
         Self { key: key.to_owned(), times: 1, ..Self::always(operation, fault) }
     }
+
+    fn matches(&self, request: &Request<'_>, age: Duration) -> bool {
+        self.operation.is_none_or(|of| of == request.operation)
+            && self.time.contains(&age)
+            && self.signed_with.as_deref().is_none_or(|key| request.signed_with == Some(key))
+            && contains(request.key, &self.key)
+    }
+}
+
+/// What a rule sees of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) operation: Operation,
+    pub(super) key: &'a str,
+    /// The access key.
+    pub(super) signed_with: Option<&'a str>,
+}
+
+fn contains(key: &str, glob: &str) -> bool {
+    let mut rest = Some(key);
+    for part in glob.split('*') {
+        rest = rest.and_then(|rest| Some(&rest[rest.find(part)? + part.len()..]));
+    }
+    rest.is_some()
 }
 
 /// The rules in force; the first that applies counts. Thread-safe.
@@ -89,7 +131,7 @@ pub struct Rules {
 
 #[derive(Debug)]
 struct State {
-    rules: Vec<Rule>,
+    rules: Vec<(Instant, Rule)>,
     random: u64,
 }
 
@@ -101,8 +143,9 @@ impl Default for State {
 
 impl Rules {
     /// Adds a rule.
+    #[allow(clippy::disallowed_methods, reason = "a real server outside varve's seams")]
     pub fn add(&self, rule: Rule) {
-        self.state.lock().rules.push(rule);
+        self.state.lock().rules.push((Instant::now(), rule));
     }
 
     /// Ends all misbehaviour.
@@ -111,12 +154,11 @@ impl Rules {
     }
 
     /// The fault of this request, if any.
-    pub fn fault(&self, operation: Operation, key: &str) -> Option<Fault> {
+    pub(super) fn fault(&self, request: &Request<'_>) -> Option<Fault> {
         let mut state = self.state.lock();
         let State { rules, random } = &mut *state;
-        for rule in rules {
-            let matches = rule.operation.is_none_or(|of| of == operation) && key.contains(&rule.key);
-            if !matches || rule.times == 0 {
+        for (added, rule) in rules {
+            if !rule.matches(request, added.elapsed()) || rule.times == 0 {
                 continue;
             }
             if rule.skip > 0 {

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::objects::{Condition, Meta, Objects};
-use super::rule::{Fault, Operation, Rules};
-use super::{ACCESS_KEY, BUCKET, SECRET_KEY};
+use super::rule::{Fault, Operation, Request, Rules};
+use super::{ACCESS_KEY, BUCKET, OTHER_ACCESS_KEY, SECRET_KEY};
 
 /// Keys of one page of a listing.
 const PAGE_KEYS: usize = 1000;
@@ -60,7 +60,9 @@ impl Server {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let mut service = S3ServiceBuilder::new(Handler(Arc::clone(&shared)));
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let mut auth = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+        auth.register(OTHER_ACCESS_KEY.to_owned(), SECRET_KEY.into());
+        service.set_auth(auth);
         let accept = tokio::spawn(accept(listener, service.build()));
         Ok(Self { addr, shared, accept })
     }
@@ -130,12 +132,11 @@ impl Handler {
     #[allow(clippy::disallowed_methods, reason = "a real server outside varve's seams")]
     async fn run<T: Send + 'static>(
         &self,
-        operation: Operation,
-        key: &str,
+        request: Request<'_>,
         work: impl FnOnce(Option<Fault>) -> S3Result<T> + Send + 'static,
     ) -> S3Result<T> {
-        *self.0.counts.lock().entry(operation).or_default() += 1;
-        let fault = self.0.rules.fault(operation, key);
+        *self.0.counts.lock().entry(request.operation).or_default() += 1;
+        let fault = self.0.rules.fault(&request);
         match fault {
             Some(Fault::SlowDown) => Err(refuse(S3ErrorCode::SlowDown)),
             Some(Fault::ErrorBefore) => Err(refuse(S3ErrorCode::InternalError)),
@@ -163,21 +164,41 @@ impl Handler {
                 pause(time).await;
                 effect(|| work(None)).await
             }
-            None | Some(Fault::Truncate | Fault::FlipBit | Fault::IgnoreConditions | Fault::StaleList) => {
-                effect(|| work(fault)).await
-            }
+            // These change what is stored or answered.
+            None
+            | Some(
+                Fault::Truncate
+                | Fault::FlipBit
+                | Fault::Trickle(_)
+                | Fault::WrongRange
+                | Fault::IgnoreConditions
+                | Fault::StaleList,
+            ) => effect(|| work(fault)).await,
         }
     }
 
-    async fn put(&self, key: String, body: Bytes, condition: Condition) -> S3Result<Meta> {
+    async fn put(&self, signer: Signer, key: String, body: Bytes, condition: Condition) -> S3Result<Meta> {
         let objects = Arc::clone(&self.0.objects);
         let name = key.clone();
-        self.run(Operation::Put, &name, move |fault| {
+        self.run(signer.asks(Operation::Put, &name), move |fault| {
             let condition = if fault == Some(Fault::IgnoreConditions) { Condition::None } else { condition };
             let put = objects.put(&key, body, &condition).map_err(S3Error::internal_error)?;
             put.ok_or_else(|| refuse(S3ErrorCode::PreconditionFailed))
         })
         .await
+    }
+}
+
+/// The access key that a request was signed with.
+struct Signer(Option<String>);
+
+impl Signer {
+    fn of<T>(request: &S3Request<T>) -> Self {
+        Self(request.credentials.as_ref().map(|credentials| credentials.access_key.clone()))
+    }
+
+    fn asks<'a>(&'a self, operation: Operation, key: &'a str) -> Request<'a> {
+        Request { operation, key, signed_with: self.0.as_deref() }
     }
 }
 
@@ -203,7 +224,7 @@ async fn whole(body: Option<StreamingBlob>) -> S3Result<Bytes> {
     Ok(bytes.freeze())
 }
 
-/// A body that may end before its announced length.
+/// A body that may end before its announced length, or take its time.
 fn body(bytes: Bytes, fault: Option<&Fault>) -> StreamingBlob {
     let chunks: Vec<io::Result<Bytes>> = match fault {
         Some(Fault::Truncate) => {
@@ -215,28 +236,46 @@ fn body(bytes: Bytes, fault: Option<&Fault>) -> StreamingBlob {
             bytes[middle] ^= 4;
             vec![Ok(bytes.freeze())]
         }
+        Some(Fault::Trickle(each_second)) => return trickle(bytes, (*each_second).max(1)),
         _ => vec![Ok(bytes)],
     };
     StreamingBlob::wrap(futures::stream::iter(chunks))
 }
 
+/// Ten pieces a second.
+fn trickle(bytes: Bytes, each_second: usize) -> StreamingBlob {
+    let pieces = futures::stream::unfold(bytes, move |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        pause(Duration::from_millis(100)).await;
+        let piece = rest.split_to(each_second.div_ceil(10).min(rest.len()));
+        Some((Ok::<_, io::Error>(piece), rest))
+    });
+    StreamingBlob::wrap(Box::pin(pieces))
+}
+
 #[async_trait::async_trait]
 impl S3 for Handler {
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let signer = Signer::of(&req);
         let input = req.input;
         check_bucket(&input.bucket)?;
         let condition = condition(input.if_none_match, input.if_match)?;
         let body = whole(input.body).await?;
-        let meta = self.put(input.key, body, condition).await?;
+        let meta = self.put(signer, input.key, body, condition).await?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(meta.etag)), ..Default::default() }))
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let signer = Signer::of(&req);
         let GetObjectInput { bucket, key, range, .. } = req.input;
         check_bucket(&bucket)?;
         let (objects, name) = (Arc::clone(&self.0.objects), key.clone());
         let (found, fault) = self
-            .run(Operation::Get, &name, move |fault| Ok((objects.get(&key).map_err(S3Error::internal_error)?, fault)))
+            .run(signer.asks(Operation::Get, &name), move |fault| {
+                Ok((objects.get(&key).map_err(S3Error::internal_error)?, fault))
+            })
             .await?;
         let (bytes, meta) = found.ok_or_else(|| refuse(S3ErrorCode::NoSuchKey))?;
         let mut output = GetObjectOutput {
@@ -249,7 +288,9 @@ impl S3 for Handler {
             None => bytes,
             Some(range) => {
                 let part = range.check(meta.bytes).map_err(|_| refuse(S3ErrorCode::InvalidRange))?;
-                output.content_range = Some(format!("bytes {}-{}/{}", part.start, part.end - 1, meta.bytes));
+                let wrong = u64::from(fault == Some(Fault::WrongRange));
+                output.content_range =
+                    Some(format!("bytes {}-{}/{}", part.start + wrong, part.end - 1 + wrong, meta.bytes + wrong));
                 bytes.slice(part.start as usize..part.end as usize)
             }
         };
@@ -259,11 +300,14 @@ impl S3 for Handler {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let signer = Signer::of(&req);
         let HeadObjectInput { bucket, key, .. } = req.input;
         check_bucket(&bucket)?;
         let (objects, name) = (Arc::clone(&self.0.objects), key.clone());
         let meta = self
-            .run(Operation::Head, &name, move |_| objects.head(&key).ok_or_else(|| refuse(S3ErrorCode::NoSuchKey)))
+            .run(signer.asks(Operation::Head, &name), move |_| {
+                objects.head(&key).ok_or_else(|| refuse(S3ErrorCode::NoSuchKey))
+            })
             .await?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(meta.bytes as i64),
@@ -279,6 +323,7 @@ impl S3 for Handler {
     }
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let signer = Signer::of(&req);
         let input = req.input;
         check_bucket(&input.bucket)?;
         let prefix = input.prefix.clone().unwrap_or_default();
@@ -287,7 +332,7 @@ impl S3 for Handler {
         let (objects, name) = (Arc::clone(&self.0.objects), prefix.clone());
         let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
         let page = self
-            .run(Operation::List, &name, move |fault| {
+            .run(signer.asks(Operation::List, &name), move |fault| {
                 let mut listed = objects.list(&prefix, after.as_deref());
                 if fault == Some(Fault::StaleList) {
                     let newest = listed.iter().map(|(_, meta)| meta.modified).max();
@@ -319,19 +364,22 @@ impl S3 for Handler {
     }
 
     async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let signer = Signer::of(&req);
         let DeleteObjectInput { bucket, key, .. } = req.input;
         check_bucket(&bucket)?;
         let (objects, name) = (Arc::clone(&self.0.objects), key.clone());
-        self.run(Operation::Delete, &name, move |_| objects.delete(&key).map_err(S3Error::internal_error)).await?;
+        let request = signer.asks(Operation::Delete, &name);
+        self.run(request, move |_| objects.delete(&key).map_err(S3Error::internal_error)).await?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let signer = Signer::of(&req);
         let DeleteObjectsInput { bucket, delete, .. } = req.input;
         check_bucket(&bucket)?;
         let objects = Arc::clone(&self.0.objects);
         let deleted = self
-            .run(Operation::BulkDelete, "", move |_| {
+            .run(signer.asks(Operation::BulkDelete, ""), move |_| {
                 let mut deleted = Vec::new();
                 for object in delete.objects {
                     objects.delete(&object.key).map_err(S3Error::internal_error)?;
@@ -374,6 +422,7 @@ impl S3 for Handler {
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let signer = Signer::of(&req);
         let input = req.input;
         let condition = condition(input.if_none_match, input.if_match)?;
         let parts = self.0.parts.lock().get(&input.upload_id).cloned();
@@ -383,7 +432,7 @@ impl S3 for Handler {
             let number = part.part_number.ok_or_else(|| refuse(S3ErrorCode::InvalidPart))?;
             bytes.extend_from_slice(parts.get(&number).ok_or_else(|| refuse(S3ErrorCode::InvalidPart))?);
         }
-        let meta = self.put(input.key.clone(), bytes.freeze(), condition).await?;
+        let meta = self.put(signer, input.key.clone(), bytes.freeze(), condition).await?;
         self.0.parts.lock().insert(input.upload_id, BTreeMap::new());
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),

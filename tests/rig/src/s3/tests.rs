@@ -18,10 +18,14 @@ async fn server() -> Server {
 }
 
 fn client(server: &Server) -> AmazonS3 {
+    client_of(server, ACCESS_KEY)
+}
+
+fn client_of(server: &Server, access_key: &str) -> AmazonS3 {
     AmazonS3Builder::new()
         .with_endpoint(server.endpoint())
         .with_bucket_name(BUCKET)
-        .with_access_key_id(ACCESS_KEY)
+        .with_access_key_id(access_key)
         .with_secret_access_key(SECRET_KEY)
         .with_region("us-east-1")
         .with_allow_http(true)
@@ -126,4 +130,41 @@ async fn rules_harm_what_they_name() {
         assert_ne!(read(&store, "slow").await.ok().as_deref(), Some(&b"y"[..]));
     }
     assert_eq!(read(&store, "slow").await.unwrap(), "y");
+}
+
+#[tokio::test]
+async fn rules_tell_keys_signers_and_times_apart() {
+    let server = server().await;
+    let (store, renewed) = (client(&server), client_of(&server, OTHER_ACCESS_KEY));
+    let rules = server.rules();
+    rules.add(Rule { key: "r/*/m/".to_owned(), ..Rule::always(Operation::Put, Fault::ErrorBefore) });
+    assert!(create(&store, "r/ab/m/1", "x").await.is_err());
+    for key in ["r/ab/d/1", "m/r/1", "x/m/r/"] {
+        create(&store, key, "x").await.unwrap();
+    }
+    rules.clear();
+    let expired = Rule::always(Operation::Get, Fault::Forbidden);
+    rules.add(Rule { signed_with: Some(ACCESS_KEY.to_owned()), ..expired.clone() });
+    assert!(matches!(read(&store, "m/r/1").await, Err(object_store::Error::PermissionDenied { .. })));
+    assert_eq!(read(&renewed, "m/r/1").await.unwrap(), "x");
+    rules.clear();
+    let day = Duration::from_hours(24);
+    rules.add(Rule { time: day..2 * day, ..expired.clone() });
+    assert_eq!(read(&store, "m/r/1").await.unwrap(), "x");
+    rules.add(Rule { time: Duration::ZERO..day, ..expired });
+    assert!(read(&store, "m/r/1").await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_may_trickle_and_a_part_may_be_of_elsewhere() {
+    let server = server().await;
+    let store = client(&server);
+    create(&store, "a", "0123456789").await.unwrap();
+    server.rules().add(Rule::once(Operation::Get, "a", Fault::Trickle(40)));
+    let mut pieces = store.get(&Path::from("a")).await.unwrap().into_stream();
+    let first = pieces.next().await.unwrap().unwrap();
+    assert!(!first.is_empty() && first.len() < 10, "{first:?}");
+    server.rules().add(Rule::once(Operation::Get, "a", Fault::WrongRange));
+    assert!(store.get_range(&Path::from("a"), 2..5).await.is_err());
+    assert_eq!(store.get_range(&Path::from("a"), 2..5).await.unwrap(), "234");
 }
