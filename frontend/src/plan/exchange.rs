@@ -16,7 +16,7 @@ use varve_model::id::NodeId;
 use varve_proto::datanode::ScanTicket;
 use varve_query::error::into_datafusion;
 use varve_query::operator::{Batches, Leaf, Rows};
-use varve_service::telemetry::stage::{Stage, count};
+use varve_service::telemetry::stage::{Stage, counted};
 
 use super::distribute::Fleet;
 
@@ -68,12 +68,8 @@ impl Rows for Fragments {
             let client = fleet.client(node).map_err(into_datafusion)?;
             let call = fleet.deadline().call();
             let reply = client.scan(&call, ScanTicket::Sql(fragment)).await.map_err(into_datafusion)?;
-            let batches = reply.stream.map(move |batch| {
-                let batch = conform(&batch.map_err(into_datafusion)?, &schema)?;
-                count(Stage::Exchange, batch.num_rows(), batch.get_array_memory_size());
-                Ok(batch)
-            });
-            Ok::<_, DataFusionError>(batches)
+            let batches = reply.stream.map(move |batch| conform(&batch.map_err(into_datafusion)?, &schema));
+            Ok::<_, DataFusionError>(counted(batches, Stage::Exchange))
         };
         Ok(stream::once(receive).try_flatten().boxed())
     }
