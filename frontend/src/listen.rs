@@ -31,7 +31,7 @@ pub struct Host {
     pub ready: Arc<AtomicBool>,
     /// Time and randomness.
     pub clock: SharedClock,
-    /// Pays for request bodies.
+    /// Pays for requests: bodies, messages, prepared statements, what connections buffer.
     pub requests: Account,
     /// Where connections run.
     pub tasks: TaskSet,
@@ -56,9 +56,9 @@ pub async fn listen(config: &FrontendConfig, gateway: Arc<dyn Gateway>, host: Ho
     let (postgres_listener, postgres) = bind("PostgreSQL", config.postgres_addr).await?;
     gateway.processes().listens_on(http);
     let Host { node, metrics, ready, clock, requests, tasks } = host;
-    let setup = HttpSetup { gateway: Arc::clone(&gateway), metrics, ready, node, clock, memory: requests };
+    let setup = HttpSetup { gateway: Arc::clone(&gateway), metrics, ready, node, clock, memory: requests.clone() };
     mux::serve_http(http_listener, setup, tasks.clone());
-    mysql::serve(mysql_listener, Arc::clone(&gateway), tasks.clone());
-    postgres::serve(postgres_listener, gateway, tasks);
+    mysql::serve(mysql_listener, Arc::clone(&gateway), requests.clone(), tasks.clone());
+    postgres::serve(postgres_listener, gateway, requests, tasks);
     Ok(Addresses { http, mysql, postgres })
 }

@@ -21,6 +21,7 @@ mod wire;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use varve_model::budget::Account;
 use varve_model::limits::POSTGRES_CONNECTIONS_MAX;
 use varve_service::clock::{SharedClock, SystemClock};
 use varve_service::task::TaskSet;
@@ -36,12 +37,15 @@ const SERVER_VERSION: &str = concat!("15.0 (varve ", env!("CARGO_PKG_VERSION"), 
 struct Shared {
     gateway: Arc<dyn Gateway>,
     clock: SharedClock,
+    /// Pays for what clients send, and for what is made of it.
+    memory: Account,
     tasks: TaskSet,
 }
 
-/// Starts serving; returns at once and ends with the task set, after the queries in flight.
-pub fn serve(listener: TcpListener, gateway: Arc<dyn Gateway>, tasks: TaskSet) {
-    let shared = Arc::new(Shared { gateway, clock: Arc::new(SystemClock), tasks: tasks.clone() });
+/// Starts serving; returns at once and ends with the task set, after the queries in flight. What connections hold is
+/// charged to `memory`.
+pub fn serve(listener: TcpListener, gateway: Arc<dyn Gateway>, memory: Account, tasks: TaskSet) {
+    let shared = Arc::new(Shared { gateway, clock: Arc::new(SystemClock), memory, tasks: tasks.clone() });
     tasks.spawn("postgres listener", accept(listener, shared));
 }
 

@@ -1,6 +1,8 @@
 //! Commands that clients send. Every read is checked; nothing is read beyond a packet's own length.
 
 use bytes::{Buf, Bytes};
+use varve_model::limits::SQL_TEXT_BYTES_MAX;
+use varve_model::{ErrorKind, Reason};
 
 use super::failure::{self, Failure};
 use super::text::{self, utf8};
@@ -28,6 +30,11 @@ pub(super) enum Command {
         param: u16,
         data: Bytes,
     },
+    /// A piece of a value that was thrown away, and why.
+    Lost {
+        statement: u32,
+        failure: Failure,
+    },
     Close(u32),
     Reset(u32),
     /// More rows of a cursor.
@@ -49,6 +56,8 @@ pub(super) struct ChangeUser {
 
 /// Bytes of an execute command before its values: statement, cursor flags, iterations.
 const EXECUTE_BYTES: usize = 9;
+/// The command whose packets are pieces of a value.
+const LONG_DATA: u8 = 0x18;
 
 /// Checked reads from the front of a packet.
 struct Reader(Bytes);
@@ -81,6 +90,31 @@ impl Reader {
     fn rest(self) -> Result<String, Failure> {
         utf8(&self.0)
     }
+
+    /// Errors: what is left is longer than SQL may be, which is told before text is made of it.
+    fn short(self) -> Result<Self, Failure> {
+        if self.0.len() > SQL_TEXT_BYTES_MAX { Err(too_long()) } else { Ok(self) }
+    }
+}
+
+/// The failure of a text that is longer than SQL may be.
+pub(super) fn too_long() -> Failure {
+    let code = failure::code(ErrorKind::InvalidRequest, Reason::TooLarge);
+    Failure::new(code, format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes"))
+}
+
+/// Bytes of a command that [`lost`] must see.
+pub(super) const HEAD_BYTES: usize = 5;
+
+/// The command of a packet that was thrown away. Errors: why, unless the command is never answered.
+pub(super) fn lost(head: &[u8], failure: Failure) -> Result<Command, Failure> {
+    match head {
+        [LONG_DATA, statement @ ..] if statement.len() == 4 => {
+            let statement = statement.iter().rev().fold(0, |id, byte| id << 8 | u32::from(*byte));
+            Ok(Command::Lost { statement, failure })
+        }
+        _ => Err(failure),
+    }
 }
 
 /// Reads a command.
@@ -92,20 +126,20 @@ pub(super) fn command(packet: Bytes) -> Result<Command, Failure> {
     let code = reader.u8()?;
     Ok(match code {
         0x01 => Command::Quit,
-        0x02 => Command::InitDb(reader.rest()?),
-        0x03 => Command::Query(text::statement(&reader.0)?),
-        0x04 => Command::FieldList(utf8(&reader.terminated()?)?),
+        0x02 => Command::InitDb(reader.short()?.rest()?),
+        0x03 => Command::Query(text::statement(&reader.short()?.0)?),
+        0x04 => Command::FieldList(utf8(&reader.short()?.terminated()?)?),
         0x09 => Command::Statistics,
         0x0c => Command::Kill(reader.u32()?),
         0x0e => Command::Ping,
-        0x11 => Command::ChangeUser(change_user(reader)?),
-        0x16 => Command::Prepare(reader.rest()?),
+        0x11 => Command::ChangeUser(change_user(reader.short()?)?),
+        0x16 => Command::Prepare(reader.short()?.rest()?),
         0x17 => {
             let statement = reader.u32()?;
             reader.take(EXECUTE_BYTES - 4)?;
             Command::Execute { statement, values: reader.0 }
         }
-        0x18 => silent(long_data(reader))?,
+        LONG_DATA => silent(long_data(reader))?,
         0x19 => silent(reader.u32().map(Command::Close))?,
         0x1a => Command::Reset(reader.u32()?),
         0x1b => match reader.u16()? {

@@ -9,8 +9,8 @@ use mysql_common::io::BufMutExt;
 use mysql_common::packets::AuthPlugin;
 use tokio::net::TcpStream;
 use tracing::Instrument;
+use varve_model::Result;
 use varve_model::limits::{HANDSHAKE_TIMEOUT, MYSQL_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
-use varve_model::{ErrorKind, Reason, Result};
 
 use super::command::{self, ChangeUser, Command};
 use super::encode::{Format, Style, Zone};
@@ -22,7 +22,8 @@ use crate::gateway::Query;
 use crate::output::column::Column;
 use crate::output::{Output, SessionChange};
 use crate::process::{self, Execution};
-use crate::session::{Session, Wire as SessionWire};
+use crate::session::{Session, Wire as SessionWire, user_name};
+use crate::stream::{OUTBOX_BYTES, Packet};
 
 /// A connection after its login.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(super) struct Connection {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
     let process = shared.gateway.processes().enter(SessionWire::Mysql, stream.peer_addr().ok());
-    let mut wire = Wire::new(stream, shared.clock.clone());
+    let mut wire = Wire::new(stream, shared.clock.clone(), shared.memory.clone());
     let id = process.id().0;
     let greeted = tokio::select! {
         greeted = login::greet(&mut wire, &shared, id) => greeted,
@@ -94,7 +95,12 @@ impl Connection {
                 }
                 packet = self.wire.packet() => packet?,
             };
-            let outcome = match command::command(packet) {
+            // The charge is held while the command is handled.
+            let (command, _charge) = match packet.map(Packet::open) {
+                Ok((packet, charge)) => (command::command(packet), charge),
+                Err(refused) => (command::lost(&refused.head, refused.failure), None),
+            };
+            let outcome = match command {
                 Ok(Command::Quit) => return Ok(()),
                 Ok(command) => Box::pin(self.handle(command)).await,
                 Err(failure) => Err(failure.into()),
@@ -119,6 +125,10 @@ impl Connection {
             Command::Execute { statement, values } => return self.execute(statement, values).await,
             Command::LongData { statement, param, data } => {
                 self.long_data(statement, param, &data);
+                return Ok(());
+            }
+            Command::Lost { statement, failure } => {
+                self.lost(statement, failure);
                 return Ok(());
             }
             Command::Close(statement) => {
@@ -165,7 +175,7 @@ impl Connection {
         }
         let database = login::database(&self.shared, &self.session, &change.database).await?;
         self.forget();
-        (self.session.user, self.session.database) = (change.user, database);
+        (self.session.user, self.session.database) = (user_name(&change.user), database);
         Ok(())
     }
 
@@ -196,9 +206,9 @@ impl Connection {
 
     /// Texts of one or more statements, answered in text.
     async fn query(&mut self, text: &str) -> Result<(), Halt> {
+        // Binary values in it are twice as long as they came.
         if text.len() > SQL_TEXT_BYTES_MAX {
-            let code = failure::code(ErrorKind::InvalidRequest, Reason::TooLarge);
-            return Err(Failure::new(code, format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
+            return Err(command::too_long().into());
         }
         if text::is_empty(text) {
             return Err(Failure::new(failure::EMPTY_QUERY, "Query was empty").into());
@@ -230,6 +240,9 @@ impl Connection {
             let outcome = self.answer_one(output, format, execution).await;
             self.status.remove(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
             outcome?;
+            if self.wire.outbox.bytes.len() > OUTBOX_BYTES {
+                self.wire.flush_for(execution).await?;
+            }
         }
         Ok(())
     }

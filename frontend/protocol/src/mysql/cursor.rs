@@ -32,8 +32,7 @@ pub(super) async fn send(
         let mut first = 0;
         while first < batch.num_rows() {
             let rows = first..batch.num_rows().min(first + ROWS_AT_ONCE);
-            first = rows.end;
-            encode_rows(connection, &cells, &columns, style, rows).await?;
+            first = encode_rows(connection, &cells, &columns, style, rows).await?;
             if connection.wire.outbox.bytes.len() > OUTBOX_BYTES {
                 connection.wire.flush_for(execution).await?;
             }
@@ -42,25 +41,27 @@ pub(super) async fn send(
     Ok(())
 }
 
+/// Encodes rows until there is much to send. Returns the first row that is left.
 async fn encode_rows(
     connection: &mut Connection,
     cells: &Arc<Vec<Cells>>,
     columns: &Arc<Vec<Column>>,
     style: Style,
     rows: std::ops::Range<usize>,
-) -> Result<()> {
+) -> Result<usize> {
     let inline = rows.len() * columns.len() <= INLINE_CELLS_MAX;
     let (cells, columns) = (Arc::clone(cells), Arc::clone(columns));
     let mut out = std::mem::take(&mut connection.wire.outbox);
     let work = move || {
         let timer = StageTimer::start(Stage::Encode);
-        let (before, count) = (out.bytes.len(), rows.len());
-        encode::rows(&mut out, &cells, &columns, style, rows);
-        timer.finish(count, out.bytes.len() - before);
-        out
+        let (before, first) = (out.bytes.len(), rows.start);
+        let next = encode::rows(&mut out, &cells, &columns, style, rows);
+        timer.finish(next - first, out.bytes.len() - before);
+        (out, next)
     };
-    connection.wire.outbox = if inline { work() } else { connection.shared.tasks.blocking("encode", work).await? };
-    Ok(())
+    let (out, next) = if inline { work() } else { connection.shared.tasks.blocking("encode", work).await? };
+    connection.wire.outbox = out;
+    Ok(next)
 }
 
 async fn next_batch(stream: &mut RowStream) -> Result<Option<arrow_array::RecordBatch>> {

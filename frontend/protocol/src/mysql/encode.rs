@@ -14,6 +14,7 @@ use super::kind;
 use super::wire::Outbox;
 use crate::output::column::{Cells, Column, ColumnType};
 use crate::output::float::write_float;
+use crate::stream::OUTBOX_BYTES_MAX;
 
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +55,13 @@ pub(super) struct Style {
     pub(super) zone: Zone,
 }
 
-/// Appends one packet per row.
-pub(super) fn rows(out: &mut Outbox, cells: &[Cells], columns: &[Column], style: Style, rows: Range<usize>) {
+/// Appends one packet per row, until there is much to send. Returns the first row that is left.
+pub(super) fn rows(out: &mut Outbox, cells: &[Cells], columns: &[Column], style: Style, rows: Range<usize>) -> usize {
+    let end = rows.end;
     for row in rows {
+        if out.bytes.len() > OUTBOX_BYTES_MAX {
+            return row;
+        }
         out.put(|out| match style.format {
             Format::Text => {
                 for (cells, column) in cells.iter().zip(columns) {
@@ -66,6 +71,7 @@ pub(super) fn rows(out: &mut Outbox, cells: &[Cells], columns: &[Column], style:
             Format::Binary => binary_row(out, cells, columns, row, style.zone),
         });
     }
+    end
 }
 
 fn integer(out: &mut BytesMut, value: impl lexical_core::ToLexical) {

@@ -16,7 +16,7 @@ use super::failure::{BAD_HANDSHAKE, Failure, Halt};
 use super::wire::Wire;
 use super::{SERVER_VERSION, Shared, kind, text};
 use crate::gateway::Query;
-use crate::session::{Session, Wire as SessionWire};
+use crate::session::{Session, Wire as SessionWire, user_name};
 
 /// The method that the server proposes.
 const METHOD: AuthPlugin<'static> = AuthPlugin::CachingSha2Password;
@@ -82,11 +82,12 @@ pub(super) async fn greet(wire: &mut Wire, shared: &Shared, id: u32) -> Result<(
     );
     wire.put(&greeting);
     wire.flush().await?;
-    let login = read(&wire.packet().await?)?;
+    let (packet, _charge) = wire.packet().await??.open();
+    let login = read(&packet)?;
     let can_switch = login.capabilities.contains(CapabilityFlags::CLIENT_PLUGIN_AUTH);
     authenticate(wire, shared, login.method, &login.answer, can_switch).await?;
     let mut session = Session::new(SessionWire::Mysql);
-    session.user = login.user;
+    session.user = user_name(&login.user);
     session.connection = id;
     session.database = database(shared, &session, &login.database).await?;
     Ok((session, login.capabilities & capabilities()))
@@ -142,7 +143,7 @@ pub(super) async fn authenticate(
     let nonce = [&nonce(shared.clock.random())[..], &[0]].concat();
     wire.put(&AuthSwitchRequest::new(wanted.as_bytes(), nonce));
     wire.flush().await?;
-    let answer = wire.packet().await?;
+    let (answer, _charge) = wire.packet().await??.open();
     finish(wire, &wanted, &answer).await
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use arrow_schema::DataType;
 use bytes::{BufMut, Bytes};
-use varve_model::limits::{BODY_BYTES_MAX, SQL_TEXT_BYTES_MAX};
+use varve_model::budget::Charge;
+use varve_model::limits::BODY_BYTES_MAX;
+use varve_model::value::Value;
 use varve_model::{ErrorKind, Reason};
 
 use super::connection::Connection;
@@ -32,17 +34,43 @@ pub(super) struct Statement {
     /// Types that the client last sent values in: it names them again only when they change.
     types: Vec<params::Sent>,
     /// Values that came in pieces before the execution.
-    long: BTreeMap<u16, Vec<u8>>,
+    long: Long,
     /// Why the pieces cannot be used; told at the execution, since pieces are not answered.
     broken: Option<Failure>,
+    /// For the statement, and for the values of one execution at a time.
+    _charge: Charge,
+}
+
+/// Values that come in pieces.
+#[derive(Debug, Default)]
+struct Long {
+    values: BTreeMap<u16, Vec<u8>>,
+    charge: Option<Charge>,
+}
+
+/// Bytes charged with each piece of a value, beside twice its length, as vectors grow by doubling.
+const PIECE_BYTES: usize = 64;
+
+impl Long {
+    fn push(&mut self, param: u16, data: &[u8], charge: Charge) {
+        self.values.entry(param).or_default().extend_from_slice(data);
+        match &mut self.charge {
+            Some(all) => all.absorb(charge),
+            all => *all = Some(charge),
+        }
+    }
+}
+
+impl Statement {
+    /// Forgets the pieces of its next values.
+    fn lose(&mut self, failure: Failure) {
+        self.long = Long::default();
+        self.broken = Some(failure);
+    }
 }
 
 impl Connection {
     pub(super) async fn prepare(&mut self, sql: String) -> Result<(), Halt> {
-        if sql.len() > SQL_TEXT_BYTES_MAX {
-            let code = failure::code(ErrorKind::InvalidRequest, Reason::TooLarge);
-            return Err(Failure::new(code, format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
-        }
         if text::is_empty(&sql) {
             return Err(Failure::new(failure::EMPTY_QUERY, "Query was empty").into());
         }
@@ -58,6 +86,10 @@ impl Connection {
         let too_many = || Failure::new(failure::TOO_MANY_FIELDS, "Too many columns or parameters");
         let column_count = u16::try_from(columns.len()).map_err(|_| too_many())?;
         let param_count = u16::try_from(prepared.params.len()).map_err(|_| too_many())?;
+        let params = prepared.params;
+        let per_param = size_of::<Option<DataType>>() + size_of::<params::Sent>() + size_of::<Value>();
+        let held = size_of::<Statement>() + sql.len() + params.len() * per_param;
+        let charge = self.shared.memory.charge(held as u64)?;
         let id = self.next_statement;
         self.next_statement = id.wrapping_add(1);
         self.wire.outbox.put(|out| {
@@ -80,8 +112,8 @@ impl Connection {
         if column_count > 0 {
             self.end_of_definitions();
         }
-        let params = prepared.params;
-        let statement = Statement { sql, params, types: Vec::new(), long: BTreeMap::new(), broken: None };
+        let long = Long::default();
+        let statement = Statement { sql, params, types: Vec::new(), long, broken: None, _charge: charge };
         self.statements.insert(id, statement);
         Ok(())
     }
@@ -93,24 +125,38 @@ impl Connection {
 
     /// A piece of a value. Never answered.
     pub(super) fn long_data(&mut self, id: u32, param: u16, data: &[u8]) {
-        let held = self.statements.values().flat_map(|statement| statement.long.values()).map(Vec::len).sum::<usize>();
+        let memory = self.shared.memory.clone();
+        let held =
+            self.statements.values().flat_map(|statement| statement.long.values.values()).map(Vec::len).sum::<usize>();
         let Ok(statement) = self.statement(id) else { return };
+        if statement.broken.is_some() {
+            return;
+        }
         if usize::from(param) >= statement.params.len() {
             statement.broken = Some(Failure::new(failure::WRONG_ARGUMENTS, "long data for an unknown parameter"));
         } else if held + data.len() > BODY_BYTES_MAX {
             let code = failure::code(ErrorKind::InvalidRequest, Reason::TooLarge);
             let text = format!("long data of all parameters exceeds {BODY_BYTES_MAX} bytes");
-            statement.long.clear();
-            statement.broken = Some(Failure::new(code, text));
+            statement.lose(Failure::new(code, text));
         } else {
-            statement.long.entry(param).or_default().extend_from_slice(data);
+            match memory.charge((data.len() * 2 + PIECE_BYTES) as u64) {
+                Ok(charge) => statement.long.push(param, data, charge),
+                Err(error) => statement.lose(Failure::of(&error)),
+            }
+        }
+    }
+
+    /// A piece of a value that was thrown away. Never answered.
+    pub(super) fn lost(&mut self, id: u32, failure: Failure) {
+        if let Ok(statement) = self.statement(id) {
+            statement.lose(failure);
         }
     }
 
     /// Drops the pieces of values.
     pub(super) fn reset(&mut self, id: u32) -> Result<(), Failure> {
         let statement = self.statement(id)?;
-        statement.long.clear();
+        statement.long = Long::default();
         statement.broken = None;
         Ok(())
     }
@@ -121,7 +167,7 @@ impl Connection {
         if let Some(failure) = statement.broken.take() {
             return Err(failure.into());
         }
-        let params = params::values(&values, &statement.params, &mut statement.types, &long)?;
+        let params = params::values(&values, &statement.params, &mut statement.types, &long.values)?;
         let text = statement.sql.clone();
         let execution = self.start(&text);
         self.answer(Query::Sql { text, params }, Format::Binary, &execution).await

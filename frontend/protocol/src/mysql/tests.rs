@@ -1,3 +1,5 @@
+mod memory;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,6 +36,7 @@ struct Server {
     mock: Arc<Mock>,
     addr: SocketAddr,
     tasks: TaskSet,
+    memory: Account,
 }
 
 /// What a modern client can: as much as the server, and more.
@@ -55,17 +58,23 @@ const OLD: CapabilityFlags = CapabilityFlags::from_bits_truncate(
 
 impl Server {
     async fn start() -> Self {
+        Self::with(1 << 30).await
+    }
+
+    /// A server whose memory account takes so many bytes.
+    async fn with(memory_bytes: u64) -> Self {
+        let memory = Account::root("test requests", memory_bytes);
         let mock = Arc::new(Mock::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let tasks = TaskSet::new(Blocking::Threads);
-        serve(listener, mock.clone(), tasks.clone());
+        serve(listener, mock.clone(), memory.clone(), tasks.clone());
         mock.answer("BEGIN", Answer::Count("BEGIN", 0));
         mock.answer("COMMIT", Answer::Count("COMMIT", 0));
         mock.answer("USE `d`", Answer::Set("USE", SessionChange::Database("d".to_owned())));
         let missing = "unknown database".to_owned();
         mock.answer("USE `nope`", Answer::Error(ErrorKind::NotFound, Reason::Database, missing));
-        Self { mock, addr, tasks }
+        Self { mock, addr, tasks, memory }
     }
 
     async fn raw(&self) -> Raw {

@@ -1,20 +1,23 @@
 //! Bytes of one connection: packets in and out, each numbered within its exchange.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mysql_common::constants::MAX_PAYLOAD_LEN;
 use mysql_common::proto::MySerialize;
-use mysql_common::proto::codec::error::PacketCodecError;
-use mysql_common::proto::codec::{ChunkDecoder, ChunkInfo, packet_to_chunks};
+use mysql_common::proto::codec::packet_to_chunks;
 use tokio::net::TcpStream;
+use varve_model::budget::Account;
 use varve_model::limits::BODY_BYTES_MAX;
 use varve_service::clock::SharedClock;
 
+use super::command::HEAD_BYTES;
 use super::failure::{Failure, Halt, PACKET_TOO_LARGE, PACKETS_OUT_OF_ORDER};
 use crate::process::Execution;
-use crate::stream::Stream;
+use crate::stream::{Packet, Stream};
 
 /// Bytes of a packet before the client has logged in.
 pub(super) const LOGIN_BYTES_MAX: usize = 64 << 10;
+/// Bytes before each part of a packet: its length and its number.
+const HEADER_BYTES: usize = 4;
 
 /// Packets on their way out, and the number of the next one.
 #[derive(Debug, Default)]
@@ -42,26 +45,32 @@ impl Outbox {
     }
 }
 
+/// A packet that the memory account has no room for: it was thrown away.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Its first bytes, which tell what it was.
+    pub(super) head: Bytes,
+    pub(super) failure: Failure,
+}
+
+impl From<Refused> for Halt {
+    fn from(refused: Refused) -> Self {
+        Self::Failure(refused.failure)
+    }
+}
+
 /// Both directions of a connection.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
-    /// Chunks of a packet that is not whole yet.
-    packet: BytesMut,
-    decoder: ChunkDecoder,
     pub(super) outbox: Outbox,
     packet_bytes_max: usize,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, clock: SharedClock) -> Self {
-        Self {
-            stream: Stream::new(stream, clock),
-            packet: BytesMut::new(),
-            decoder: ChunkDecoder::default(),
-            outbox: Outbox::default(),
-            packet_bytes_max: LOGIN_BYTES_MAX,
-        }
+    pub(super) fn new(stream: TcpStream, clock: SharedClock, memory: Account) -> Self {
+        let stream = Stream::new(stream, clock, memory);
+        Self { stream, outbox: Outbox::default(), packet_bytes_max: LOGIN_BYTES_MAX }
     }
 
     /// After the login, packets may be large.
@@ -69,46 +78,56 @@ impl Wire {
         self.packet_bytes_max = BODY_BYTES_MAX;
     }
 
-    /// The next packet of this exchange. Cancel-safe.
-    pub(super) async fn packet(&mut self) -> Result<Bytes, Halt> {
+    /// The next packet of this exchange, or why it was thrown away. Not to be asked for again after it was dropped.
+    pub(super) async fn packet(&mut self) -> Result<Result<Packet, Refused>, Halt> {
+        let (mut packet, mut refused, mut whole) = (Packet::default(), None, 0);
         loop {
-            if let Some(packet) = self.decode()? {
-                return Ok(packet);
+            let len = self.part(&mut whole).await?;
+            if refused.is_none()
+                && let Err(error) = self.stream.admit(&mut packet, len)
+            {
+                let head = self.head(std::mem::take(&mut packet), len).await?;
+                refused = Some(Refused { head, failure: Failure::of(&error) });
             }
-            if !self.stream.receive().await? {
-                return Err(Halt::Gone);
+            match refused {
+                None => self.stream.take(&mut packet, len).await?,
+                Some(_) => self.stream.discard(len).await?,
+            }
+            if len < MAX_PAYLOAD_LEN {
+                return Ok(refused.map_or(Ok(packet), Err));
             }
         }
     }
 
-    /// A whole packet, when the inbox has one.
-    fn decode(&mut self) -> Result<Option<Bytes>, Failure> {
-        loop {
-            let chunk = self.decoder.decode(&mut self.stream.inbox, &mut self.packet, self.packet_bytes_max);
-            let (number, last) = match chunk {
-                Ok(None) => return Ok(None),
-                Ok(Some(ChunkInfo::Last(number))) => (number, true),
-                Ok(Some(ChunkInfo::Middle(number))) => (number, false),
-                Err(PacketCodecError::PacketTooLarge) => {
-                    return Err(Failure::fatal(
-                        PACKET_TOO_LARGE,
-                        "Got a packet bigger than 'max_allowed_packet' bytes",
-                    ));
-                }
-                Err(_) => return Err(Failure { fatal: true, ..Failure::malformed() }),
-            };
-            if number != self.outbox.next {
-                return Err(Failure::fatal(PACKETS_OUT_OF_ORDER, "Got packets out of order"));
-            }
-            self.outbox.next = number.wrapping_add(1);
-            if last {
-                return Ok(Some(self.packet.split().freeze()));
-            }
+    /// Reads the header of a part. Returns its length, which was added to that of the whole packet.
+    async fn part(&mut self, whole: &mut usize) -> Result<usize, Halt> {
+        let mut header = self.stream.peek(HEADER_BYTES).await?;
+        let (len, number) = (header.get_uint_le(3) as usize, header.get_u8());
+        *whole += len;
+        if *whole > self.packet_bytes_max {
+            let text = "Got a packet bigger than 'max_allowed_packet' bytes";
+            return Err(Failure::fatal(PACKET_TOO_LARGE, text).into());
+        }
+        if number != self.outbox.next {
+            return Err(Failure::fatal(PACKETS_OUT_OF_ORDER, "Got packets out of order").into());
+        }
+        self.stream.skip(HEADER_BYTES);
+        self.outbox.next = number.wrapping_add(1);
+        Ok(len)
+    }
+
+    /// The first bytes of a packet: of its parts so far, else of the one that comes.
+    async fn head(&mut self, packet: Packet, len: usize) -> Result<Bytes, Halt> {
+        let so_far = packet.bytes.get(..HEAD_BYTES).map(Bytes::copy_from_slice);
+        match so_far {
+            Some(head) => Ok(head),
+            None => Ok(Bytes::copy_from_slice(self.stream.peek(HEAD_BYTES.min(len)).await?)),
         }
     }
 
     /// Resolves when the client closes the connection. Cancel-safe.
     pub(super) async fn gone(&mut self) {
+        self.stream.follow(&mut self.outbox.bytes);
         self.stream.gone().await;
     }
 

@@ -9,7 +9,7 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQu
 use tokio::net::TcpStream;
 use tracing::Instrument;
 use varve_model::Result;
-use varve_model::limits::{HANDSHAKE_TIMEOUT, POSTGRES_CONNECTIONS_MAX, SQL_TEXT_BYTES_MAX};
+use varve_model::limits::{HANDSHAKE_TIMEOUT, POSTGRES_CONNECTIONS_MAX};
 
 use super::Shared;
 use super::cursor::Cursor;
@@ -24,6 +24,7 @@ use crate::output::column::Column;
 use crate::output::{Output, SessionChange};
 use crate::process::{self, Execution};
 use crate::session::{Session, Wire as SessionWire};
+use crate::stream::{OUTBOX_BYTES, Packet};
 
 /// A connection after its start.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Connection {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, admitted: bool) {
     let client = stream.peer_addr().ok();
-    let mut wire = Wire::new(stream, shared.clock.clone());
+    let mut wire = Wire::new(stream, shared.clock.clone(), shared.memory.clone());
     let greeted = tokio::select! {
         greeted = startup::greet(&mut wire, &shared) => greeted,
         () = shared.clock.sleep(HANDSHAKE_TIMEOUT) => return,
@@ -90,14 +91,18 @@ impl Connection {
     async fn converse(&mut self) -> Result<(), Halt> {
         loop {
             let (stopping, end) = (self.shared.tasks.token().clone(), self.process.end().clone());
-            let (kind, body) = tokio::select! {
+            let (kind, packet) = tokio::select! {
                 // What the client has sent already is not begun any more.
                 biased;
                 () = end.cancelled() => return Err(terminated().into()),
                 () = stopping.cancelled() => return Err(terminated().into()),
                 frame = self.wire.frame() => frame?,
             };
-            let message = frame::message(kind, body);
+            // The charge is held while the message is handled.
+            let (message, _charge) = match packet.map(Packet::open) {
+                Ok((body, charge)) => (frame::message(kind, body), charge),
+                Err(failure) => (Err(failure), None),
+            };
             let ends_skipping = match &message {
                 Ok(message) => matches!(message, Message::Sync | Message::Terminate),
                 Err(failure) => failure.fatal,
@@ -111,6 +116,8 @@ impl Connection {
                 Err(failure) => Err(failure.into()),
             };
             match outcome {
+                // A client may ask much before it asks for the answers.
+                Ok(()) if self.wire.outbox.len() > OUTBOX_BYTES => self.flush().await?,
                 Ok(()) => {}
                 Err(Halt::Failure(failure)) if !failure.fatal => self.fail(kind, &failure).await?,
                 Err(halt) => return Err(halt),
@@ -193,15 +200,15 @@ impl Connection {
                 Output::Count { verb, rows } => self.counted(verb, rows)?,
                 Output::Set { verb, change } => self.changed(verb, change)?,
             }
+            if self.wire.outbox.len() > OUTBOX_BYTES {
+                self.wire.flush_for(execution).await?;
+            }
         }
         Ok(())
     }
 
     /// Begins a statement: checks it may run, and lets cancel requests find it while what is returned lives.
     pub(super) fn start(&mut self, text: &str) -> Result<Execution, Halt> {
-        if text.len() > SQL_TEXT_BYTES_MAX {
-            return Err(Failure::new("54000", format!("SQL text is longer than {SQL_TEXT_BYTES_MAX} bytes")).into());
-        }
         if self.status == TransactionStatus::Error && !ends_transaction(text) {
             let text = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(Failure::new("25P02", text).into());

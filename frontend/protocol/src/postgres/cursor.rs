@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures::StreamExt;
+use varve_model::budget::{Account, Charge};
 use varve_model::{Error, Result};
 use varve_service::telemetry::stage::{Stage, StageTimer};
 
@@ -29,6 +30,10 @@ pub(super) struct Cursor {
     batch: Arc<Vec<Cells>>,
     rows: usize,
     next: usize,
+    /// Bytes of the batch.
+    bytes: u64,
+    /// For the batch, while the client has not asked for the rest of it.
+    waiting: Option<Charge>,
 }
 
 impl std::fmt::Debug for Cursor {
@@ -40,7 +45,8 @@ impl std::fmt::Debug for Cursor {
 impl Cursor {
     pub(super) fn new(columns: Vec<Column>, formats: &[i16], stream: RowStream) -> Self {
         let formats = (0..columns.len()).map(|at| Format::of(formats, at)).collect();
-        Self { columns: Arc::new(columns), formats: Arc::new(formats), stream, batch: Arc::default(), rows: 0, next: 0 }
+        let (columns, batch) = (Arc::new(columns), Arc::default());
+        Self { columns, formats: Arc::new(formats), stream, batch, rows: 0, next: 0, bytes: 0, waiting: None }
     }
 
     /// Sends up to `rows_max` rows (0: all). Returns how many, and whether more may follow.
@@ -50,6 +56,7 @@ impl Cursor {
         execution: &Execution,
         rows_max: usize,
     ) -> Result<(u64, bool), Halt> {
+        drop(self.waiting.take());
         let mut sent = 0;
         loop {
             if rows_max > 0 && sent == rows_max {
@@ -61,35 +68,42 @@ impl Cursor {
                 };
                 self.batch = Arc::new(Cells::all(&batch, &self.columns)?);
                 (self.rows, self.next) = (batch.num_rows(), 0);
+                self.bytes = batch.get_array_memory_size() as u64;
                 continue;
             }
             let wanted = if rows_max == 0 { usize::MAX } else { rows_max - sent };
             let count = (self.rows - self.next).min(wanted).min(ROWS_AT_ONCE);
-            self.encode(connection, count).await?;
-            sent += count;
+            sent += self.encode(connection, count).await?;
             if connection.wire.outbox.len() > OUTBOX_BYTES {
                 connection.wire.flush_for(execution).await?;
             }
         }
     }
 
-    async fn encode(&mut self, connection: &mut Connection, count: usize) -> Result<()> {
-        let rows = self.next..self.next + count;
-        self.next += count;
+    /// Encodes up to `count` rows. Returns how many.
+    async fn encode(&mut self, connection: &mut Connection, count: usize) -> Result<usize> {
+        let first = self.next;
+        let rows = first..first + count;
         let (cells, columns, formats) = (self.batch.clone(), self.columns.clone(), self.formats.clone());
         let mut out = std::mem::take(&mut connection.wire.outbox);
-        let work = move || -> BytesMut {
+        let work = move || -> (BytesMut, usize) {
             let timer = StageTimer::start(Stage::Encode);
             let before = out.len();
-            encode::rows(&mut out, &cells, &columns, &formats, rows);
-            timer.finish(count, out.len() - before);
-            out
+            let next = encode::rows(&mut out, &cells, &columns, &formats, rows);
+            timer.finish(next - first, out.len() - before);
+            (out, next)
         };
-        connection.wire.outbox = if count * self.columns.len() <= INLINE_CELLS_MAX {
+        (connection.wire.outbox, self.next) = if count * self.columns.len() <= INLINE_CELLS_MAX {
             work()
         } else {
             connection.shared.tasks.blocking("encode", work).await?
         };
+        Ok(self.next - first)
+    }
+
+    /// Charges the rows that are left until the next [`send`](Self::send). Errors: `Busy`.
+    pub(super) fn wait(&mut self, memory: &Account) -> Result<()> {
+        self.waiting = Some(memory.charge(self.bytes)?);
         Ok(())
     }
 }

@@ -11,15 +11,26 @@ use varve_model::time::TimeUnit;
 use super::kind::{self, Format};
 use crate::output::column::{Cells, Column, ColumnType};
 use crate::output::float::write_float;
+use crate::stream::OUTBOX_BYTES_MAX;
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 pub(super) const EPOCH_DAYS: i64 = 10_957;
 /// Microseconds of them.
 pub(super) const EPOCH_MICROS: i64 = EPOCH_DAYS * 86_400_000_000;
 
-/// Appends one DataRow per row.
-pub(super) fn rows(out: &mut BytesMut, cells: &[Cells], columns: &[Column], formats: &[Format], rows: Range<usize>) {
+/// Appends one DataRow per row, until there is much to send. Returns the first row that is left.
+pub(super) fn rows(
+    out: &mut BytesMut,
+    cells: &[Cells],
+    columns: &[Column],
+    formats: &[Format],
+    rows: Range<usize>,
+) -> usize {
+    let end = rows.end;
     for row in rows {
+        if out.len() > OUTBOX_BYTES_MAX {
+            return row;
+        }
         out.put_u8(b'D');
         let start = out.len();
         out.put_i32(0);
@@ -39,6 +50,7 @@ pub(super) fn rows(out: &mut BytesMut, cells: &[Cells], columns: &[Column], form
         }
         set_len(out, start, out.len() - start);
     }
+    end
 }
 
 fn set_len(out: &mut BytesMut, at: usize, len: usize) {

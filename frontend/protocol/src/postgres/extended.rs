@@ -6,6 +6,7 @@ use pgwire::messages::PgWireBackendMessage as Out;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
+use varve_model::budget::Charge;
 use varve_model::value::Value;
 
 use super::connection::{Connection, is_empty, rows_tag, rows_verb};
@@ -30,6 +31,8 @@ pub(super) struct Statement {
     types: Vec<u32>,
     /// Columns of its answer; `None` when it answers no rows.
     columns: Option<Vec<Column>>,
+    /// For as long as anybody holds it.
+    _charge: Charge,
 }
 
 /// A statement with its values.
@@ -39,6 +42,8 @@ pub(super) struct Portal {
     params: Vec<Value>,
     formats: Vec<i16>,
     state: State,
+    /// For name, values and formats.
+    _charge: Charge,
 }
 
 #[derive(Debug)]
@@ -57,14 +62,27 @@ impl Connection {
             return Err(Failure::new("53400", format!("more than {NAMES_MAX} prepared statements")).into());
         }
         let execution = self.start(&sql)?;
-        let statement = self.prepare(sql, types, &execution).await?;
+        let statement = self.prepare(&name, sql, types, &execution).await?;
         self.statements.insert(name, Arc::new(statement));
         self.wire.put(&Out::ParseComplete(ParseComplete::new()))
     }
 
-    async fn prepare(&mut self, sql: String, declared: Vec<u32>, execution: &Execution) -> Result<Statement, Halt> {
+    async fn prepare(
+        &mut self,
+        name: &str,
+        sql: String,
+        declared: Vec<u32>,
+        execution: &Execution,
+    ) -> Result<Statement, Halt> {
+        let memory = self.shared.memory.clone();
+        let charge = |sql: &str, types: &[u32], columns: &[Column]| {
+            let columns = columns.iter().map(|column| size_of_val(column) + column.name.len()).sum::<usize>();
+            let bytes = size_of::<Statement>() + name.len() + sql.len() + size_of_val(types) + columns;
+            memory.charge(bytes as u64)
+        };
         if is_empty(&sql) {
-            return Ok(Statement { sql: String::new(), types: declared, columns: None });
+            let charge = charge("", &declared, &[])?;
+            return Ok(Statement { sql: String::new(), types: declared, columns: None, _charge: charge });
         }
         let (gateway, session, text) = (self.shared.gateway.clone(), self.session.clone(), sql.clone());
         let prepared = self.watched(execution, async move { gateway.prepare(&session, &text).await }).await?;
@@ -74,8 +92,10 @@ impl Connection {
             Some(oid) if *oid != 0 && *oid != kind::UNKNOWN => *oid,
             _ => inferred(at).unwrap_or(kind::TEXT),
         });
+        let types = types.collect::<Vec<_>>();
         let columns = prepared.schema.as_ref().map(|schema| Column::all(schema));
-        Ok(Statement { sql, types: types.collect(), columns })
+        let charge = charge(&sql, &types, columns.as_deref().unwrap_or_default())?;
+        Ok(Statement { sql, types, columns, _charge: charge })
     }
 
     fn statement(&self, name: &str) -> Result<&Arc<Statement>, Failure> {
@@ -107,7 +127,10 @@ impl Connection {
             Some(bytes) => params::value(*oid, Format::of(&bind.param_formats, at), bytes),
         });
         let params = values.collect::<Result<Vec<_>, _>>()?;
-        let portal = Portal { statement, params, formats: bind.result_formats, state: State::Bound };
+        let formats = bind.result_formats;
+        let held = size_of::<Portal>() + bind.portal.len() + size_of_val(&formats[..]) + params::bytes(&params);
+        let charge = self.shared.memory.charge(held as u64)?;
+        let portal = Portal { statement, params, formats, state: State::Bound, _charge: charge };
         self.portals.insert(bind.portal, portal);
         self.wire.put(&Out::BindComplete(BindComplete::new()))
     }
@@ -175,6 +198,7 @@ impl Connection {
         };
         let (rows, suspended) = cursor.send(self, execution, rows_max).await?;
         if suspended {
+            cursor.wait(&self.shared.memory)?;
             return self.wire.put(&Out::PortalSuspended(PortalSuspended::new()));
         }
         portal.state = State::Done;

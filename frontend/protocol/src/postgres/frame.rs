@@ -1,6 +1,7 @@
 //! Messages that clients send. Every read is checked; nothing is read beyond a message's own length.
 
 use bytes::{Buf, Bytes};
+use varve_model::limits::SQL_TEXT_BYTES_MAX;
 
 use super::failure::Failure;
 
@@ -99,11 +100,14 @@ impl Reader {
         Ok(self.0.split_to(bytes))
     }
 
-    /// A text up to its NUL.
+    /// A text up to its NUL. Errors: it is longer than SQL may be, which is told before it is copied.
     fn text(&mut self) -> Result<String, Failure> {
         let end = memchr::memchr(0, &self.0).ok_or_else(|| Failure::protocol("invalid string in message"))?;
         let text = self.0.split_to(end);
         self.0.advance(1);
+        if text.len() > SQL_TEXT_BYTES_MAX {
+            return Err(Failure::new("54000", format!("SQL text or name is longer than {SQL_TEXT_BYTES_MAX} bytes")));
+        }
         String::from_utf8(text.to_vec())
             .map_err(|_| Failure::new("22021", "invalid byte sequence for encoding \"UTF8\""))
     }
@@ -145,7 +149,7 @@ pub(super) fn message(kind: u8, body: Bytes) -> Result<Message, Failure> {
         b'S' => Message::Sync,
         b'H' => Message::Flush,
         b'X' => Message::Terminate,
-        b'p' | b'd' | b'c' | b'f' => return Ok(Message::Skipped),
+        kind if is_skipped(kind) => return Ok(Message::Skipped),
         b'F' => return Err(Failure::new("0A000", "function calls are not supported")),
         kind => return Err(Failure::fatal("08P01", format!("invalid frontend message type {kind}"))),
     };
@@ -169,6 +173,11 @@ fn target(reader: &mut Reader) -> Result<Target, Failure> {
         b'P' => Ok(Target::Portal),
         other => Err(Failure::protocol(format!("invalid DESCRIBE or CLOSE message subtype {other}"))),
     }
+}
+
+/// Whether a message has no meaning here, so that its body need not be kept.
+pub(super) fn is_skipped(kind: u8) -> bool {
+    matches!(kind, b'p' | b'd' | b'c' | b'f')
 }
 
 /// Whether an error in this message makes the server skip up to the next Sync.

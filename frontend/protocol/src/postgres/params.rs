@@ -25,6 +25,16 @@ pub(super) fn value(oid: u32, format: Format, bytes: &Bytes) -> Result<Value, Fa
     }
 }
 
+/// Bytes that values take.
+pub(super) fn bytes(values: &[Value]) -> usize {
+    let own = values.iter().map(|value| match value {
+        Value::String(text) => text.capacity(),
+        Value::Binary(bytes) => bytes.capacity(),
+        Value::Null | Value::F64(_) | Value::I64(_) | Value::U64(_) | Value::Bool(_) => 0,
+    });
+    size_of_val(values) + own.sum::<usize>()
+}
+
 fn of_text(oid: u32, text: &str) -> Result<Value, Failure> {
     let bad = |name: &str| Failure::new("22P02", format!("invalid input syntax for type {name}: \"{text}\""));
     let trimmed = text.trim();
@@ -67,9 +77,9 @@ fn number(text: &str) -> Option<Value> {
 /// Bytes in hex form, or in the older escape form.
 fn bytea(text: &str) -> Option<Vec<u8>> {
     if let Some(hex) = text.strip_prefix("\\x") {
-        let nibbles = hex.bytes().map(|byte| char::from(byte).to_digit(16)).collect::<Option<Vec<_>>>()?;
-        let (pairs, []) = nibbles.as_chunks::<2>() else { return None };
-        return Some(pairs.iter().map(|[high, low]| (high << 4 | low) as u8).collect());
+        let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        return pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8)).collect();
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -14,7 +14,7 @@ use super::{SERVER_VERSION, Shared};
 use crate::gateway::Query;
 use crate::output::Output;
 use crate::process::Connection;
-use crate::session::{Session, Wire as SessionWire};
+use crate::session::{Session, Wire as SessionWire, user_name};
 
 /// Packets before the session starts: TLS and GSSAPI, each refused once, and one more.
 const PACKETS_MAX: usize = 3;
@@ -48,7 +48,7 @@ async fn begin(wire: &mut Wire, shared: &Shared, minor: u16, params: Vec<(String
     let user = get("user").filter(|user| !user.is_empty());
     let user = user.ok_or_else(|| Failure::fatal("28000", "no PostgreSQL user name specified in startup packet"))?;
     let mut session = Session::new(SessionWire::Postgres);
-    user.clone_into(&mut session.user);
+    session.user = user_name(user);
     session.database = database(shared, &session, get("database").unwrap_or_default()).await?;
     if let Some(zone) = get("TimeZone").or_else(|| get("timezone")).filter(|zone| !zone.is_empty()) {
         zone.clone_into(&mut session.time_zone);

@@ -1,3 +1,5 @@
+mod memory;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -30,21 +32,28 @@ struct Server {
     mock: Arc<Mock>,
     addr: SocketAddr,
     tasks: TaskSet,
+    memory: Account,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::with(1 << 30).await
+    }
+
+    /// A server whose memory account takes so many bytes.
+    async fn with(memory_bytes: u64) -> Self {
+        let memory = Account::root("test requests", memory_bytes);
         let mock = Arc::new(Mock::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let tasks = TaskSet::new(Blocking::Threads);
-        serve(listener, mock.clone(), tasks.clone());
+        serve(listener, mock.clone(), memory.clone(), tasks.clone());
         mock.answer("SHOW DATABASES", databases());
         mock.answer("BEGIN", Answer::Count("BEGIN", 0));
         mock.answer("START TRANSACTION", Answer::Count("BEGIN", 0));
         mock.answer("COMMIT", Answer::Count("COMMIT", 0));
         mock.answer("ROLLBACK", Answer::Count("ROLLBACK", 0));
-        Self { mock, addr, tasks }
+        Self { mock, addr, tasks, memory }
     }
 
     async fn connect(&self, user: &str, database: &str) -> Result<Client, tokio_postgres::Error> {

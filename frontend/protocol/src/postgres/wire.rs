@@ -3,12 +3,14 @@
 use bytes::{Buf, Bytes, BytesMut};
 use pgwire::messages::PgWireBackendMessage;
 use tokio::net::TcpStream;
+use varve_model::budget::Account;
 use varve_model::limits::BODY_BYTES_MAX;
 use varve_service::clock::SharedClock;
 
 use super::failure::{Failure, Halt};
+use super::frame;
 use crate::process::Execution;
-use crate::stream::Stream;
+use crate::stream::{Packet, Stream};
 
 /// Both directions of a connection.
 #[derive(Debug)]
@@ -18,55 +20,53 @@ pub(super) struct Wire {
     pub(super) outbox: BytesMut,
 }
 
+/// Length of a packet's body, from the length that the client announced, which counts itself too.
+fn body_len(announced: i32, bytes_max: usize) -> Result<usize, Failure> {
+    let len = usize::try_from(announced).ok().filter(|len| *len >= 4);
+    let len = len.ok_or_else(|| Failure::fatal("08P01", "invalid message length"))?;
+    if len > bytes_max {
+        return Err(Failure::fatal("54000", format!("message of {len} bytes is longer than {bytes_max}")));
+    }
+    Ok(len - 4)
+}
+
 impl Wire {
-    pub(super) fn new(stream: TcpStream, clock: SharedClock) -> Self {
-        Self { stream: Stream::new(stream, clock), outbox: BytesMut::new() }
+    pub(super) fn new(stream: TcpStream, clock: SharedClock, memory: Account) -> Self {
+        Self { stream: Stream::new(stream, clock, memory), outbox: BytesMut::new() }
     }
 
-    /// Reads until `bytes` are in the inbox.
-    async fn fill(&mut self, bytes: usize) -> Result<(), Halt> {
-        while self.stream.inbox.len() < bytes {
-            if !self.stream.receive().await? {
-                return Err(Halt::Gone);
-            }
-        }
-        Ok(())
-    }
-
-    /// Length of the packet whose length stands at `at`, the length itself included.
-    fn packet_len(&self, at: usize, bytes_max: usize) -> Result<usize, Failure> {
-        let len = (&self.stream.inbox[at..at + 4]).get_i32();
-        let len = usize::try_from(len).ok().filter(|len| *len >= 4);
-        let len = len.ok_or_else(|| Failure::fatal("08P01", "invalid message length"))?;
-        if len > bytes_max {
-            return Err(Failure::fatal("54000", format!("message of {len} bytes is longer than {bytes_max}")));
-        }
-        Ok(len)
-    }
-
-    /// The first packet of a connection, without its length.
+    /// The first packet of a connection, without its length. It is small, so the account has no say.
     pub(super) async fn startup_packet(&mut self) -> Result<Bytes, Halt> {
-        self.fill(4).await?;
-        let len = self.packet_len(0, super::frame::STARTUP_BYTES_MAX)?;
-        self.fill(len).await?;
-        let mut packet = self.stream.inbox.split_to(len).freeze();
-        packet.advance(4);
-        Ok(packet)
+        let len = body_len(self.stream.peek(4).await?.get_i32(), frame::STARTUP_BYTES_MAX)?;
+        self.stream.skip(4);
+        let mut packet = Packet::default();
+        self.stream.take(&mut packet, len).await?;
+        Ok(packet.open().0)
     }
 
-    /// The next message: its type, and its body without length. Cancel-safe.
-    pub(super) async fn frame(&mut self) -> Result<(u8, Bytes), Halt> {
-        self.fill(5).await?;
-        let len = self.packet_len(1, BODY_BYTES_MAX)?;
-        self.fill(1 + len).await?;
-        let mut packet = self.stream.inbox.split_to(1 + len).freeze();
-        let kind = packet.get_u8();
-        packet.advance(4);
-        Ok((kind, packet))
+    /// The next message: its type, and its body without length, or why it was thrown away.
+    /// Not to be asked for again after it was dropped.
+    pub(super) async fn frame(&mut self) -> Result<(u8, Result<Packet, Failure>), Halt> {
+        self.stream.follow(&mut self.outbox);
+        let mut header = self.stream.peek(5).await?;
+        let kind = header.get_u8();
+        let len = body_len(header.get_i32(), BODY_BYTES_MAX)?;
+        self.stream.skip(5);
+        let mut packet = Packet::default();
+        if frame::is_skipped(kind) {
+            self.stream.discard(len).await?;
+        } else if let Err(error) = self.stream.admit(&mut packet, len) {
+            self.stream.discard(len).await?;
+            return Ok((kind, Err(Failure::of(&error))));
+        } else {
+            self.stream.take(&mut packet, len).await?;
+        }
+        Ok((kind, Ok(packet)))
     }
 
     /// Resolves when the client closes the connection. Cancel-safe.
     pub(super) async fn gone(&mut self) {
+        self.stream.follow(&mut self.outbox);
         self.stream.gone().await;
     }
 

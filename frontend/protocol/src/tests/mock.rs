@@ -253,10 +253,17 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) tasks: TaskSet,
+    pub(crate) memory: Account,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::with(1 << 30).await
+    }
+
+    /// A server whose memory account takes so many bytes.
+    pub(crate) async fn with(memory_bytes: u64) -> Self {
+        let memory = Account::root("test bodies", memory_bytes);
         let mock = Arc::new(Mock::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -268,10 +275,10 @@ impl Server {
             ready: ready.clone(),
             node: Node { name: "node-0".to_owned(), role: "standalone", version: "9.9.9", commit: "abc" },
             clock: Arc::new(SystemClock),
-            memory: Account::root("test bodies", 1 << 30),
+            memory: memory.clone(),
         };
         crate::mux::serve_http(listener, setup, tasks.clone());
-        Self { mock, url, ready, tasks }
+        Self { mock, url, ready, tasks, memory }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use varve_model::limits::SQL_TEXT_BYTES_MAX;
 use varve_model::{Error, ErrorKind, Reason, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -90,6 +91,9 @@ async fn created(app: &App, request: Request<Body>) -> Result<Value> {
     let (parts, request_body) = request.into_parts();
     let session = super::session(app, &parts.headers, &Params::of_url(&parts.uri)?)?;
     let received = body::read(app, &parts.headers, request_body).await?;
+    if received.bytes.len() > SQL_TEXT_BYTES_MAX {
+        return Err(body::too_large(format!("a bucket is described in at most {SQL_TEXT_BYTES_MAX} bytes")));
+    }
     let bucket = serde_json::from_slice::<NewBucket>(&received.bytes)
         .map_err(|error| Error::invalid(format!("bucket: {error}")).with_reason(Reason::BadValue))?;
     let every_seconds = bucket.retention_rules.first().map_or(0, |rule| rule.every_seconds);

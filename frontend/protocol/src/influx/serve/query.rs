@@ -13,13 +13,16 @@ use varve_model::{Error, ErrorKind, Result};
 use super::write::database_names;
 use crate::gateway::Query;
 use crate::http::params::Params;
-use crate::http::{App, reply};
+use crate::http::{App, body, reply};
 use crate::influx::outcome::{self, Failure};
 use crate::influx::precision::Api;
 use crate::session::Session;
 
 const VERBS: [&str; 11] =
     ["SELECT", "DELETE", "SHOW", "CREATE", "DROP", "EXPLAIN", "GRANT", "REVOKE", "ALTER", "SET", "KILL"];
+
+/// Bytes of a text: each of its statements has a result, which takes more memory than it.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// A statement of InfluxQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ async fn answer(app: &App, request: Request<Body>, method: &Method) -> Result<Ve
     let refuse = |error: Error| outcome::of_error(Api::V1, &error);
     let (params, headers) = Params::of(app, request).await.map_err(refuse)?;
     let text = params.get("q").ok_or_else(|| Failure::invalid("missing required parameter \"q\""))?;
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(refuse(body::too_large(format!("InfluxQL text is longer than {TEXT_BYTES_MAX} bytes"))));
+    }
     let session = super::session(app, &headers, &params).map_err(refuse)?;
     let statements = parse(text).map_err(Failure::invalid)?;
     let mut results = Vec::new();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use varve_model::{ErrorKind, Reason};
 
 use crate::gateway::{Refused, RefusedCause, Written};
-use crate::tests::mock::{Answer, Reply, Server};
+use crate::tests::mock::{Answer, Reply, Server, soon};
 
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -198,6 +198,16 @@ async fn bombs_and_large_bodies_are_413_before_they_hurt() {
     let mut answer = vec![0; 4096];
     let len = stream.read(&mut answer).await.expect("an answer");
     assert!(answer[..len].starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&answer[..len]));
+}
+
+#[tokio::test]
+async fn what_a_body_inflates_to_is_charged_as_it_grows() {
+    let server = Server::with(1 << 20).await;
+    let text = |bytes: usize| gzip(&b"m v=1\n".repeat(bytes / 6));
+    assert_eq!(post_coded(&server, "/write?db=d", "gzip", text(400 << 10)).await.status, 204);
+    let reply = post_coded(&server, "/write?db=d", "gzip", text(2 << 20)).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(soon(|| server.memory.bytes() == 0).await, "{}", server.memory.bytes());
 }
 
 #[tokio::test]

@@ -80,10 +80,9 @@ async fn write(api: Api, app: &App, request: Request<Body>) -> Result<(), Failur
     let mut received = body::read(app, &parts.headers, request_body).await.map_err(refuse)?;
     let is_keyed = session.idempotency_key.is_some();
     let text = decode_body(app, received.bytes, coding, times, is_keyed).await.map_err(refuse)?;
-    let Text { mut decoded, bytes, digest } = text;
+    let Text { mut decoded, columns, digest } = text;
     session.body = digest;
-    let column_bytes = bytes as u64 * COLUMN_BYTES_PER_TEXT_BYTE;
-    received.charge.absorb(app.setup.memory.charge(column_bytes).map_err(refuse)?);
+    received.charge.absorb(columns);
 
     let rows = std::mem::take(&mut decoded.rows);
     let lines_stored = rows.len();
@@ -151,8 +150,8 @@ fn session(app: &App, headers: &HeaderMap, params: &Params, target: &Target) -> 
 #[derive(Debug)]
 struct Text {
     decoded: Decoded,
-    /// Length of the text.
-    bytes: usize,
+    /// For the columns of the rows.
+    columns: Charge,
     /// See [`digest`].
     digest: Option<u128>,
 }
@@ -169,12 +168,15 @@ fn digest(text: &[u8], times: Times) -> u128 {
 async fn decode_body(app: &App, body: Bytes, coding: Coding, times: Times, is_keyed: bool) -> Result<Text> {
     let seed = app.hash_seed;
     let small = coding == Coding::Identity && body.len() <= INLINE_BYTES_MAX;
+    let memory = app.setup.memory.clone();
     let work = move || {
         let timer = StageTimer::start(Stage::Decode);
-        let text = coding.decode(body)?;
+        // The charge ends with the text.
+        let (text, _charge) = coding.decode(body, &memory)?;
+        let columns = memory.charge(text.len() as u64 * COLUMN_BYTES_PER_TEXT_BYTE)?;
         let decoded = decode(&text, times, seed);
         timer.finish(decoded.rows.len(), text.len());
-        Ok(Text { decoded, bytes: text.len(), digest: is_keyed.then(|| digest(&text, times)) })
+        Ok(Text { decoded, columns, digest: is_keyed.then(|| digest(&text, times)) })
     };
     if small { work() } else { app.tasks.blocking("decode", work).await? }
 }
