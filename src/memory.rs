@@ -1,6 +1,7 @@
 //! How much memory this process may use, and how it is shared out.
 
 use varve_model::budget::Account;
+use varve_proto::grpc::Accounts;
 
 /// Memory of the container, else of the machine, in bytes.
 fn available() -> u64 {
@@ -15,14 +16,14 @@ fn available() -> u64 {
     cgroup.into_iter().chain(machine).min().unwrap_or(1 << 30)
 }
 
-/// The accounts of a process. Memtables and queries take 40 % each, bodies of requests 10 %; the rest is slack.
+/// The accounts of a process. Memtables and queries take 40 % each, requests 10 %; the rest is slack.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     /// Memtables and what waits for the WAL.
     pub(crate) memtables: Account,
-    /// Queries, scans included.
+    /// Queries: scans, rows on their way to datanodes, and what this process asks others.
     pub(crate) queries: Account,
-    /// Bodies of requests in flight.
+    /// Bodies and messages of requests in flight, from clients and from other roles.
     pub(crate) requests: Account,
 }
 
@@ -36,5 +37,10 @@ impl Memory {
             queries: root.child("queries", share(40)),
             requests: root.child("requests", share(10)),
         }
+    }
+
+    /// What gRPC is charged to.
+    pub(crate) fn of_grpc(&self) -> Accounts {
+        Accounts { requests: self.requests.clone(), queries: self.queries.clone() }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use varve_model::budget::Account;
 use varve_model::{Error, Reason, Result};
 use varve_proto::grpc::{MetasrvMembers, Services, Wait};
 use varve_proto::metasrv::MetasrvApi;
@@ -23,8 +24,13 @@ pub mod metasrv;
 /// Pause before something that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// All members of metasrv as one. Errors: `InvalidRequest` naming the setting.
-fn metasrv_members(setting: &str, addrs: &[String], clock: &SharedClock) -> Result<Arc<dyn MetasrvApi>> {
+/// All members of metasrv as one, charged to the account. Errors: `InvalidRequest` naming the setting.
+fn metasrv_members(
+    setting: &str,
+    addrs: &[String],
+    account: &Account,
+    clock: &SharedClock,
+) -> Result<Arc<dyn MetasrvApi>> {
     if addrs.is_empty() {
         return Err(Error::invalid(format!("{setting} is empty"))
             .with_reason(Reason::BadValue)
@@ -35,7 +41,7 @@ fn metasrv_members(setting: &str, addrs: &[String], clock: &SharedClock) -> Resu
         let clock = Arc::clone(&clock);
         Box::pin(async move { clock.sleep(time).await })
     });
-    Ok(Arc::new(MetasrvMembers::over_grpc(addrs.to_vec(), wait)?))
+    Ok(Arc::new(MetasrvMembers::over_grpc(addrs.to_vec(), account, wait)?))
 }
 
 /// Runs a start to its end, unless the signal to stop comes first: then `None`.

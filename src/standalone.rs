@@ -12,6 +12,7 @@ use varve_datanode::{Datanode, DatanodeSetup, Storage};
 use varve_frontend::{Addresses, Connect, Frontend, FrontendSetup, Host};
 use varve_metasrv::Metasrv;
 use varve_metasrv::kv::redb::RedbKv;
+use varve_model::budget::Account;
 use varve_model::id::NodeId;
 use varve_model::{Error, Reason, Result, ResultExt};
 use varve_proto::datanode::DatanodeApi;
@@ -76,10 +77,10 @@ impl Standalone {
             .context(|| "start metasrv")?;
         let to_metasrv: Arc<dyn MetasrvApi> = match adapter {
             Adapter::InProcess => metasrv.clone(),
-            Adapter::Grpc => Arc::new(MetasrvClient::new(&grpc.to_string())?),
+            Adapter::Grpc => Arc::new(MetasrvClient::new(&grpc.to_string(), &memory.queries)?),
         };
         // The datanode registers before it can serve, so metasrv's side of gRPC must be up by then.
-        let services = Services::default().with_metasrv(metasrv);
+        let services = Services::new(memory.of_grpc()).with_metasrv(metasrv);
         roles.spawn("gRPC", serve_grpc(services.clone(), grpc_listener, roles.token().clone()));
         let datanode = varve_datanode::start(DatanodeSetup {
             config: config.datanode.clone(),
@@ -98,8 +99,8 @@ impl Standalone {
         services.set_datanode(Some(datanode.clone()));
         datanode.ready().await?;
 
-        let frontend =
-            start_frontend(&config, to_metasrv, connect(adapter, &datanode), &memory, &clock, &clients).await?;
+        let connect = connect(adapter, &datanode, &memory.queries);
+        let frontend = start_frontend(&config, to_metasrv, connect, &memory, &clock, &clients).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let host = Host {
             node: Node { name, role: "standalone", version: VERSION, commit: COMMIT },
@@ -145,14 +146,17 @@ impl Standalone {
     }
 }
 
-/// How the frontend reaches the datanode.
-fn connect(adapter: Adapter, datanode: &Arc<Datanode>) -> Connect {
+/// How the frontend reaches the datanode; over the network, charged to the account.
+fn connect(adapter: Adapter, datanode: &Arc<Datanode>, account: &Account) -> Connect {
     match adapter {
         Adapter::InProcess => {
             let datanode: Arc<dyn DatanodeApi> = datanode.clone();
             Arc::new(move |_, _| Ok(Arc::clone(&datanode)))
         }
-        Adapter::Grpc => Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
+        Adapter::Grpc => {
+            let account = account.clone();
+            Arc::new(move |_, address| Ok(Arc::new(DatanodeClient::new(address, &account)?)))
+        }
     }
 }
 

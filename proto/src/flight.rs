@@ -24,8 +24,9 @@ use crate::wire::ScanChunk;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of one piece, roughly: what a sender holds of a stream that waits for its window, and large against the framing.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of one piece, roughly: large against the framing, small against the memory of a process. Of a stream whose
+/// reader waits, the transport holds up to two.
+pub(crate) const PIECE_BYTES: usize = 512 << 10;
 
 /// The pieces of a reply: first the schema, then the batches. An error ends it with its status.
 pub(crate) fn encode(reply: ScanReply) -> Result<impl Stream<Item = Result<ScanChunk, Status>> + Send> {

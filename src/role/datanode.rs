@@ -30,7 +30,9 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let (http_listener, http) = bind("HTTP", config.datanode.http_addr).await?;
     let (grpc_listener, grpc) = bind("gRPC", config.datanode.grpc_addr).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let metasrv = metasrv_members("datanode.metasrv_addrs", &config.datanode.metasrv_addrs, &clock)?;
+    let memory = Memory::measure();
+    let addrs = &config.datanode.metasrv_addrs;
+    let metasrv = metasrv_members("datanode.metasrv_addrs", addrs, &memory.queries, &clock)?;
     let ready = Arc::<AtomicBool>::default();
     // Before the bucket answers, so that `/status` and `/health` do.
     status_page(&config, &ready, &clock).serve(http_listener, &tasks);
@@ -39,11 +41,10 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
         async move { Storage::open(&config, &clock, &tasks).await }
     };
     let Some(storage) = unless_stopped(&tasks, &mut signals, opening).await? else { return Ok(()) };
-    let services = Services::default();
+    let services = Services::new(memory.of_grpc());
     let stop = tasks.token().clone();
     tasks.spawn("gRPC", serve_grpc(services.clone(), grpc_listener, stop));
     say(&format!("varve {VERSION} datanode: gRPC {grpc}, status http://{http}/status"));
-    let memory = Memory::measure();
     let current = Mutex::default();
     let process = Arc::new(Process { config, grpc, metasrv, storage, clock, tasks, memory, services, ready, current });
     loop {
@@ -104,12 +105,13 @@ impl Process {
     /// Dropped at a stop. Errors: what no second try can mend.
     async fn session(self: Arc<Self>) -> Result<Option<String>> {
         let tasks = self.tasks.child();
+        let asked = self.memory.queries.clone();
         let setup = DatanodeSetup {
             config: self.config.datanode.clone(),
             node: NodeId(self.config.datanode.node_id),
             address: self.grpc.to_string(),
             metasrv: Arc::clone(&self.metasrv),
-            connect: Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
+            connect: Arc::new(move |_, address| Ok(Arc::new(DatanodeClient::new(address, &asked)?))),
             storage: self.storage.clone(),
             clock: self.clock.clone(),
             tasks: tasks.clone(),

@@ -22,9 +22,10 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let tasks = TaskSet::new(Blocking::Threads);
     let memory = Memory::measure();
+    let asked = memory.queries.clone();
     let frontend = varve_frontend::start(FrontendSetup {
-        metasrv: metasrv_members("frontend.metasrv_addrs", &config.frontend.metasrv_addrs, &clock)?,
-        connect: Arc::new(|_, address| Ok(Arc::new(DatanodeClient::new(address)?))),
+        metasrv: metasrv_members("frontend.metasrv_addrs", &config.frontend.metasrv_addrs, &asked, &clock)?,
+        connect: Arc::new(move |_, address| Ok(Arc::new(DatanodeClient::new(address, &asked)?))),
         clock: clock.clone(),
         tasks: tasks.clone(),
         memory: memory.queries.clone(),

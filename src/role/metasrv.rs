@@ -15,6 +15,7 @@ use varve_service::telemetry::metrics::Metrics;
 
 use super::{say, serve_grpc};
 use crate::config::Config;
+use crate::memory::Memory;
 use crate::version::{COMMIT, VERSION};
 
 /// Runs a member until the signal. Errors: bad settings; an address is taken.
@@ -34,7 +35,7 @@ pub async fn run(config: Config, mut signals: Signals) -> Result<()> {
         clock: clock.clone(),
         tasks: tasks.clone(),
     })?;
-    let services = Services::default().with_metasrv(member.clone());
+    let services = Services::new(Memory::measure().of_grpc()).with_metasrv(member.clone());
     tasks.spawn("gRPC", serve_grpc(services, grpc_listener, tasks.token().clone()));
     let (knows, leads) = (Arc::clone(&member), member);
     let page = StatusPage {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
+use varve_model::budget::Account;
 use varve_model::region::RouteState;
 use varve_model::schema::{LogicalType, NewColumn};
 use varve_model::table::{TableInfo, TableOptions, Ttl};
 use varve_model::time::TimeUnit;
 use varve_model::{Error, ErrorKind};
-use varve_proto::grpc::{MetasrvClient, serve_metasrv};
+use varve_proto::grpc::{Accounts, MetasrvClient, serve_metasrv};
 use varve_proto::metasrv::{
     Catalog, Change as NewsChange, CreateTable, Life, OrderKind, RegionAction, TableChange, TableName,
 };
@@ -27,6 +28,12 @@ mod node;
 mod on_etcd;
 
 use node::{Behaviour, call, obedient, registration};
+
+/// What gRPC is charged to.
+fn accounts() -> Accounts {
+    let account = || Account::root("test", 1 << 30);
+    Accounts { requests: account(), queries: account() }
+}
 
 /// One metasrv over some store; `restart` is what a crash and a start are.
 struct Server {
@@ -50,8 +57,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address").to_string();
         let stop = server.tasks.token().clone();
-        server.tasks.spawn("gRPC", serve_metasrv(Arc::clone(&server.api), listener, stop));
-        Self { api: Arc::new(MetasrvClient::new(&address).expect("client")), ..server }
+        server.tasks.spawn("gRPC", serve_metasrv(Arc::clone(&server.api), accounts(), listener, stop));
+        Self { api: Arc::new(MetasrvClient::new(&address, &accounts().queries).expect("client")), ..server }
     }
 
     async fn restart(&mut self) {

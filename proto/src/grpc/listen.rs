@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use varve_model::{Error, Result};
 
+use super::charge::{Accounts, ChargedRoutes};
 use super::{datanode, metasrv, window};
 use crate::datanode::DatanodeApi;
 use crate::metasrv::MetasrvApi;
@@ -17,13 +17,19 @@ use crate::metasrv::MetasrvApi;
 /// Roles that one listener serves. A datanode comes when the server runs already: it registers, over
 /// that very listener when metasrv is in its process, before it can serve; and its session may end
 /// and be followed by another.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Services {
+    accounts: Accounts,
     metasrv: Option<Arc<dyn MetasrvApi>>,
     datanode: datanode::Slot,
 }
 
 impl Services {
+    /// Serves nothing yet; what will be asked is charged to these accounts.
+    pub fn new(accounts: Accounts) -> Self {
+        Self { accounts, metasrv: None, datanode: datanode::Slot::default() }
+    }
+
     /// Serves a metasrv too.
     pub fn with_metasrv(mut self, api: Arc<dyn MetasrvApi>) -> Self {
         self.metasrv = Some(api);
@@ -41,7 +47,7 @@ impl Services {
         if let Some(api) = self.metasrv {
             routes = metasrv::add_routes(routes, api);
         }
-        serve(routes, listener, stop).await
+        serve(ChargedRoutes::new(routes, self.accounts), listener, stop).await
     }
 }
 
@@ -59,7 +65,7 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until `stop`, then waits shortly for calls in flight. Errors: `Internal`.
-async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+async fn serve(routes: ChargedRoutes, listener: TcpListener, stop: CancellationToken) -> Result<()> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut serving = std::pin::pin!(
         Server::builder()
@@ -68,8 +74,7 @@ async fn serve(routes: Routes, listener: TcpListener, stop: CancellationToken) -
             .max_concurrent_streams(window::STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
+            .serve_with_incoming_shutdown(routes, incoming, stop.clone().cancelled_owned())
     );
     let ended = tokio::select! {
         ended = &mut serving => ended,

@@ -3,6 +3,8 @@
 mod client;
 mod members;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::MetasrvClient;
 pub use members::{ConnectMetasrv, MetasrvMembers, Wait};

@@ -29,14 +29,14 @@ async fn start(etcd: &Etcd, name: &str) -> Seat {
         tasks: tasks.clone(),
     })
     .expect("start");
-    tasks.spawn("gRPC", serve_metasrv(member.clone(), listener, tasks.token().clone()));
+    tasks.spawn("gRPC", serve_metasrv(member.clone(), accounts(), listener, tasks.token().clone()));
     Seat { address, member, tasks }
 }
 
 fn client(seats: &[Seat]) -> Arc<dyn MetasrvApi> {
     let wait: Wait = Arc::new(|pause| SystemClock.sleep(pause));
     let addresses = seats.iter().map(|seat| seat.address.clone()).collect();
-    Arc::new(MetasrvMembers::over_grpc(addresses, wait).expect("members"))
+    Arc::new(MetasrvMembers::over_grpc(addresses, &accounts().queries, wait).expect("members"))
 }
 
 async fn leader(seats: &[Seat]) -> usize {

@@ -9,20 +9,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use prost::Message;
 use tokio::sync::Semaphore;
-use tonic::transport::Channel;
+use varve_model::budget::Account;
 use varve_model::{Error, Result};
 
 use crate::call::Call;
 use crate::convert::{call, describe, to_json, write};
 use crate::datanode::{DatanodeApi, DescribeRequest, Description, ScanReply, ScanTicket, WriteReply, WriteRequest};
 use crate::flight;
+use crate::grpc::charge::ChargedChannel;
 use crate::grpc::connect::{connect, connect_for};
 use crate::grpc::{MESSAGE_BYTES_MAX, window};
 use crate::status::from_status;
 use crate::wire;
 
-type Inner = wire::datanode_client::DatanodeClient<Channel>;
+type Inner = wire::datanode_client::DatanodeClient<ChargedChannel>;
 
 /// A datanode in another process. Cheap to clone; connects at the first call and again after a break.
 #[derive(Clone, Debug)]
@@ -33,25 +35,29 @@ pub struct DatanodeClient {
     scans: Inner,
     /// Streams that scans may still open.
     free: Arc<Semaphore>,
+    /// What requests, answers and windows of open scans are charged to.
+    account: Account,
 }
 
 impl DatanodeClient {
-    /// A client of the datanode at `host:port`. Errors: `InvalidRequest` for a malformed address.
+    /// A client of the datanode at `host:port`, charged to the account. Errors: `InvalidRequest` for a malformed
+    /// address.
     ///
     /// Precondition: called within the runtime that will carry the connection.
-    pub fn new(address: &str) -> Result<Self> {
-        Self::with_scans(address, window::STREAMS_MAX)
+    pub fn new(address: &str, account: &Account) -> Result<Self> {
+        Self::with_scans(address, account, window::STREAMS_MAX)
     }
 
     /// As [`new`](Self::new), for so many scans at once.
-    pub(super) fn with_scans(address: &str, scans: u32) -> Result<Self> {
+    pub(super) fn with_scans(address: &str, account: &Account, scans: u32) -> Result<Self> {
         let client = |channel| {
             Inner::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
         let free = Arc::new(Semaphore::new(scans as usize));
-        Ok(Self { calls: client(connect(address)?), scans: client(connect_for(address, scans)?), free })
+        let (calls, scans) = (connect(address, account)?, connect_for(address, account, scans)?);
+        Ok(Self { calls: client(calls), scans: client(scans), free, account: account.clone() })
     }
 }
 
@@ -59,9 +65,14 @@ impl DatanodeClient {
 impl DatanodeApi for DatanodeClient {
     async fn write(&self, context: &Call, request: WriteRequest) -> Result<WriteReply> {
         let writes = request.writes.len();
-        let request = call::request(context, write::request_to_wire(&request)?);
+        let message = write::request_to_wire(&request)?;
+        // From here on the message has the rows.
+        drop(request);
+        let _until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let request = call::request(context, message);
         let reply = self.calls.clone().write(request).await.map_err(|status| from_status(&status))?;
-        write::reply_from_wire(reply.into_inner(), writes)
+        let (_, reply, _charge) = reply.into_parts();
+        write::reply_from_wire(reply, writes)
     }
 
     async fn scan(&self, context: &Call, ticket: ScanTicket) -> Result<ScanReply> {
@@ -72,19 +83,26 @@ impl DatanodeApi for DatanodeClient {
             ScanTicket::Sql(fragment) => wire::scan_request::Ticket::Sql(fragment),
             ScanTicket::Exchange(ticket) => wire::scan_request::Ticket::Exchange(ticket),
         };
-        let request = call::request(context, wire::ScanRequest { ticket: Some(ticket) });
+        let message = wire::ScanRequest { ticket: Some(ticket) };
+        let until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let window = self.account.charge(u64::from(window::STREAM_WINDOW_BYTES))?;
+        let request = call::request(context, message);
         let reply = self.scans.clone().scan(request).await.map_err(|status| from_status(&status))?;
+        drop(until_answered);
         let ScanReply { schema, stream } = flight::decode(reply.into_inner()).await?;
         let stream = stream.map(move |batch| {
-            let _until_dropped = &open;
+            let _until_dropped = (&open, &window);
             batch
         });
         Ok(ScanReply { schema, stream: stream.boxed() })
     }
 
     async fn describe(&self, context: &Call, request: DescribeRequest) -> Result<Description> {
-        let request = call::request(context, describe::request_to_wire(&request)?);
+        let message = describe::request_to_wire(&request)?;
+        let _until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let request = call::request(context, message);
         let reply = self.calls.clone().describe(request).await.map_err(|status| from_status(&status))?;
-        describe::description_from_wire(reply.into_inner())
+        let (_, reply, _charge) = reply.into_parts();
+        describe::description_from_wire(reply)
     }
 }

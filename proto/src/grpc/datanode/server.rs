@@ -14,7 +14,7 @@ use varve_model::{Error, Result};
 use crate::convert::{call, describe, from_json, missing, write};
 use crate::datanode::{DatanodeApi, ScanTicket};
 use crate::flight;
-use crate::grpc::{MESSAGE_BYTES_MAX, Services};
+use crate::grpc::{Accounts, MESSAGE_BYTES_MAX, Services};
 use crate::status::to_status;
 use crate::wire;
 
@@ -40,8 +40,13 @@ pub(crate) fn late_routes(api: Slot) -> Routes {
 }
 
 /// Serves a datanode until `stop`. Errors: `Internal`.
-pub async fn serve_datanode(api: Arc<dyn DatanodeApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
-    let services = Services::default();
+pub async fn serve_datanode(
+    api: Arc<dyn DatanodeApi>,
+    accounts: Accounts,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<()> {
+    let services = Services::new(accounts);
     services.set_datanode(Some(api));
     services.serve(listener, stop).await
 }

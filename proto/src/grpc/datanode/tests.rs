@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use varve_model::batch::{FieldColumn, RegionBatch, Values, Vector};
+use varve_model::budget::Account;
 use varve_model::id::{ColumnId, RegionEpoch, RegionId, SchemaVersion, Sequence};
 use varve_model::scan::{DescribeSpec, ScanSpec};
 use varve_model::series::SeriesKeys;
@@ -21,7 +23,9 @@ use varve_model::{Error, ErrorKind, Result};
 use super::*;
 use crate::call::Call;
 use crate::datanode::*;
-use crate::grpc::window;
+use crate::grpc::{Accounts, window};
+
+mod charge;
 
 /// Answers from the request alone, so that both ways can be compared.
 #[derive(Debug, Default)]
@@ -30,6 +34,19 @@ struct Echo {
     open_streams: Arc<AtomicUsize>,
     /// Batches that the transport has taken from all of them.
     taken: Arc<AtomicUsize>,
+    /// Calls with the id "wait" that have come.
+    waiting: AtomicUsize,
+    /// Lets one of them go on.
+    gate: Notify,
+}
+
+impl Echo {
+    async fn wait(&self, call: &Call) {
+        if call.request_id == "wait" {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.gate.notified().await;
+        }
+    }
 }
 
 struct Reading(Arc<AtomicUsize>);
@@ -51,6 +68,7 @@ impl DatanodeApi for Echo {
         if call.request_id == "refuse" {
             return Err(Error::busy("full").with_hint("wait").context("write"));
         }
+        self.wait(call).await;
         let parts = request.writes.iter().map(|write| match write {
             RegionWrite::Insert(batch) => {
                 Ok(WriteAck { sequence: Sequence(batch.region.0), rows: batch.rows() as u64 })
@@ -78,22 +96,39 @@ impl DatanodeApi for Echo {
     }
 
     async fn describe(&self, call: &Call, request: DescribeRequest) -> Result<Description> {
+        self.wait(call).await;
+        if call.request_id == "large" {
+            return Ok(Description::TagValues(vec!["x".repeat(LARGE as usize)]));
+        }
         Ok(Description::TagValues(vec![call.request_id.clone(), format!("{:?}", request.spec)]))
     }
 }
 
+/// More than any test here needs.
+const AMPLE: u64 = 1 << 40;
+/// Bytes of a message that is more than a stream's window.
+const LARGE: u64 = 8 << 20;
+
+fn account(bytes_max: u64) -> Account {
+    Account::root("test", bytes_max)
+}
+
 async fn over_grpc(api: Arc<dyn DatanodeApi>) -> (DatanodeClient, CancellationToken) {
-    let (address, stop) = served(api).await;
-    (DatanodeClient::new(&address).expect("client"), stop)
+    let (address, stop) = served(api, accounts(AMPLE)).await;
+    (DatanodeClient::new(&address, &account(AMPLE)).expect("client"), stop)
+}
+
+fn accounts(bytes_max: u64) -> Accounts {
+    Accounts { requests: account(bytes_max), queries: account(bytes_max) }
 }
 
 /// Where it is served, until the token is cancelled.
-async fn served(api: Arc<dyn DatanodeApi>) -> (String, CancellationToken) {
+async fn served(api: Arc<dyn DatanodeApi>, accounts: Accounts) -> (String, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address").to_string();
     let stop = CancellationToken::new();
     #[allow(clippy::disallowed_methods, reason = "varve-proto has no TaskSet; the test ends the server by its token")]
-    tokio::spawn(serve_datanode(api, listener, stop.clone()));
+    tokio::spawn(serve_datanode(api, accounts, listener, stop.clone()));
     (address, stop)
 }
 
@@ -176,8 +211,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 async fn streams_that_nobody_reads_do_not_stop_another_one() {
     const UNREAD: usize = 7;
     let api = Arc::new(Echo::default());
-    let (address, stop) = served(Arc::clone(&api) as Arc<dyn DatanodeApi>).await;
-    let client = DatanodeClient::with_scans(&address, UNREAD as u32 + 1).expect("client");
+    let (address, stop) = served(Arc::clone(&api) as Arc<dyn DatanodeApi>, accounts(AMPLE)).await;
+    let client = DatanodeClient::with_scans(&address, &account(AMPLE), UNREAD as u32 + 1).expect("client");
     let call = Call::system("r", PATIENCE);
     let endless = || client.scan(&call, ScanTicket::Sql(Bytes::from_static(b"endless")));
     let window = window::STREAM_WINDOW_BYTES as usize;
@@ -230,9 +265,9 @@ async fn a_datanode_that_is_not_there_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address").to_string();
     drop(listener);
-    let client = DatanodeClient::new(&address).expect("client");
+    let client = DatanodeClient::new(&address, &account(AMPLE)).expect("client");
     let call = Call::system("r", Duration::from_secs(10));
     let error = client.write(&call, request()).await.expect_err("nobody listens");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    DatanodeClient::new("no address").expect_err("malformed");
+    DatanodeClient::new("no address", &account(AMPLE)).expect_err("malformed");
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use varve_model::budget::Account;
 use varve_model::id::{FrontendId, NodeEpoch, TableId};
 use varve_model::{Error, ErrorKind, Reason, Result};
 
@@ -72,14 +73,15 @@ impl fmt::Debug for MetasrvMembers {
 }
 
 impl MetasrvMembers {
-    /// The members at these `host:port`, over gRPC. Errors: `InvalidRequest` for none or a malformed one.
+    /// The members at these `host:port`, over gRPC, charged to the account. Errors: `InvalidRequest` for none or a malformed one.
     ///
     /// Precondition: called within the runtime that will carry the connections.
-    pub fn over_grpc(addresses: Vec<String>, wait: Wait) -> Result<Self> {
+    pub fn over_grpc(addresses: Vec<String>, account: &Account, wait: Wait) -> Result<Self> {
         for address in &addresses {
-            MetasrvClient::new(address)?;
+            MetasrvClient::new(address, account)?;
         }
-        let connect: ConnectMetasrv = Arc::new(|address| Ok(Arc::new(MetasrvClient::new(address)?)));
+        let account = account.clone();
+        let connect: ConnectMetasrv = Arc::new(move |address| Ok(Arc::new(MetasrvClient::new(address, &account)?)));
         Self::new(addresses, connect, wait)
     }
 

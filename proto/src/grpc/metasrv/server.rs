@@ -12,7 +12,7 @@ use varve_model::Result;
 use varve_model::id::{FrontendId, TableId};
 
 use crate::convert::{call, catalog, heartbeat, procedure, relay};
-use crate::grpc::{MESSAGE_BYTES_MAX, Services};
+use crate::grpc::{Accounts, MESSAGE_BYTES_MAX, Services};
 use crate::metasrv::{Messages, MetasrvApi};
 use crate::status::to_status;
 use crate::wire;
@@ -29,8 +29,13 @@ pub(crate) fn add_routes(routes: Routes, api: Arc<dyn MetasrvApi>) -> Routes {
 }
 
 /// Serves a metasrv until `stop`. Errors: `Internal`.
-pub async fn serve_metasrv(api: Arc<dyn MetasrvApi>, listener: TcpListener, stop: CancellationToken) -> Result<()> {
-    Services::default().with_metasrv(api).serve(listener, stop).await
+pub async fn serve_metasrv(
+    api: Arc<dyn MetasrvApi>,
+    accounts: Accounts,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<()> {
+    Services::new(accounts).with_metasrv(api).serve(listener, stop).await
 }
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

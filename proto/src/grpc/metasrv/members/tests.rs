@@ -170,9 +170,13 @@ async fn a_closed_port_is_known_to_have_got_nothing() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address").to_string();
     drop(listener);
-    let client = MetasrvClient::new(&address).expect("client");
+    let client = MetasrvClient::new(&address, &Account::root("test", 1 << 20)).expect("client");
     let error = client.execute(&Call::system("test", TIMEOUT), truncate()).await.expect_err("nobody listens");
     assert_eq!((error.kind(), error.reason()), (ErrorKind::Unavailable, Reason::Unreachable), "{error}");
-    let none = MetasrvMembers::over_grpc(vec![], Arc::new(|_| Box::pin(std::future::ready(()))));
+    let none = MetasrvMembers::over_grpc(
+        vec![],
+        &Account::root("test", 1 << 20),
+        Arc::new(|_| Box::pin(std::future::ready(()))),
+    );
     assert_eq!(none.expect_err("no address").kind(), ErrorKind::InvalidRequest);
 }
