@@ -54,7 +54,7 @@ cases: ## The SQL cases of tests/cases, in every mode
 sim: ## Simulation: SEEDS=40 seeds
 	$(CARGO) test --locked --workspace --test sim -- --nocapture
 
-sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one
+sim-one: ## Replay one seed: VARVE_SEED=0x.. make sim-one; VARVE_SIM_LOG=debug shows the log
 	$(CARGO) test --locked --workspace --test sim -- --nocapture replay
 
 bugs: ## Planted bugs, each until it is found: BUG=all SEEDS=200; the table of docs/reliability.md

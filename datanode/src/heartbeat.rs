@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use varve_engine::fault::bug::{self, Bug};
 use varve_engine::manifest::NewerEpoch;
+use varve_engine::wal::object::seal::NotSealed;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
-use varve_proto::metasrv::{Beat, BeatReply, Life, MetasrvApi, Order, Report, Session, Subject};
+use varve_proto::metasrv::{Beat, BeatReply, Found, Life, MetasrvApi, Order, Report, Session, Subject};
 use varve_service::clock::SharedClock;
 use varve_service::task::TaskSet;
 
@@ -242,8 +243,8 @@ impl Heart {
             if let Err(error) = &outcome {
                 tracing::warn!(order = id, %subject, %error, "an order of metasrv failed");
             }
-            let found_epoch = outcome.as_ref().err().and_then(|error| NewerEpoch::of(error)).map(|newer| newer.0);
-            let _ = news.send(News::Done(subject, Report { order: id, outcome, found_epoch })).await;
+            let found = outcome.as_ref().err().and_then(|error| found(error));
+            let _ = news.send(News::Done(subject, Report { order: id, outcome, found })).await;
         });
     }
 
@@ -252,4 +253,10 @@ impl Heart {
             self.ready.send_replace(true);
         }
     }
+}
+
+/// What the bucket said that metasrv may not know.
+fn found(error: &Error) -> Option<Found> {
+    let epoch = NewerEpoch::of(error).map(|newer| Found::Epoch(newer.0));
+    epoch.or_else(|| NotSealed::of(error).map(|owner| Found::Owner(owner.0)))
 }

@@ -58,6 +58,8 @@ pub(crate) struct Executor {
 pub(crate) enum Job {
     /// Opens regions of a table.
     Open(TableId),
+    /// Grants regions of a table to their owners again.
+    Regrant(TableId),
     /// Carries a recorded procedure to its end.
     Procedure(ProcedureKey),
     /// Seals a session and gives its regions to others.

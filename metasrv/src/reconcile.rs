@@ -6,6 +6,7 @@
 
 mod failover;
 mod forget;
+mod outgrown;
 mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use varve_model::Result;
 use varve_model::id::NodeEpoch;
-use varve_model::region::RouteState;
+use varve_model::region::{Route, RouteState};
 use varve_proto::metasrv::Life;
 
 use crate::kv::key::{RouteKey, SessionKey, SessionRecord, SessionState};
 use crate::procedure::{Executor, Job};
 use crate::registry::{Member, Registry};
 
+use outgrown::newer_epoch;
 pub(crate) use takeover::open_session;
 
 /// Pause between two steps; a session that moves starts one at once.
@@ -32,7 +34,7 @@ pub(crate) async fn resume(executor: &Executor) -> Result<()> {
     for (key, found) in &sessions {
         if found.record.state == SessionState::Live {
             // Its lease counts from now: the earlier leader may have answered it a moment ago.
-            executor.registry.admit(member(key.0, &found.record), now);
+            executor.registry.admit(member(&executor.registry, key.0, &found.record), now);
         }
     }
     for (key, found) in &sessions {
@@ -71,8 +73,9 @@ async fn run(executor: &Executor) {
     }
 }
 
-fn member(session: NodeEpoch, record: &SessionRecord) -> Member {
-    Member { session, node: record.node, volume: record.volume }
+fn member(registry: &Registry, session: NodeEpoch, record: &SessionRecord) -> Member {
+    let lease = record.lease_ms.map_or(registry.lease(), Duration::from_millis);
+    Member { session, node: record.node, volume: record.volume, lease }
 }
 
 /// What is to be done about a session.
@@ -117,12 +120,19 @@ fn step(executor: &Executor) {
             Due::Forget => forget::start(executor, *epoch),
         }
     }
-    // Metadata from an old backup knows regions whose owner it does not know.
-    let strangers = owners.keys().filter(|owner| !sessions.contains_key(owner) && !executor.registry.knows(**owner));
-    for stranger in strangers.filter(|stranger| view.can_seal(**stranger)) {
-        failover::start(executor, *stranger);
+    // Owners whose records an old backup does not have.
+    let mut strangers = executor.registry.owners_found();
+    strangers.extend(owners.keys());
+    strangers.retain(|owner| !sessions.contains_key(owner) && !executor.registry.knows(*owner));
+    for stranger in strangers.into_iter().filter(|owner| view.registry.is_dead(*owner, now) && view.can_seal(*owner)) {
+        failover::start(executor, stranger);
     }
-    for table in executor.feed.read(|image| image.opening(|owner| executor.registry.knows(owner))) {
+    let served = executor.registry.served();
+    for table in executor.feed.read(|image| image.tables_with(|route| newer_epoch(&served, route).is_some())) {
+        outgrown::start(executor, table, &served);
+    }
+    let opens = |route: &Route| route.state == RouteState::Opening && executor.registry.knows(route.owner);
+    for table in executor.feed.read(|image| image.tables_with(opens)) {
         if !executor.works_on(Job::Open(table)) {
             executor.start_opening(table);
         }

@@ -5,13 +5,13 @@
 //! counts as alive for a margin longer than it may believe itself, counted from
 //! the last beat that was answered, or from the start of this term.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use varve_model::id::{NodeEpoch, NodeId, RegionId, TableId, VolumeId};
+use varve_model::id::{NodeEpoch, NodeId, RegionEpoch, RegionId, TableId, VolumeId};
 use varve_model::scan::RegionStatistics;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::metasrv::{Beat, Life, Order, OrderKind, RegionReport, Report};
@@ -31,7 +31,10 @@ pub(crate) const ORDERS_PER_REPLY_MAX: usize = 64;
 /// All sessions of this term.
 #[derive(Debug)]
 pub(crate) struct Registry {
+    /// What sessions are told that begin now.
     lease: Duration,
+    /// When this term began, which is when it stopped earlier ones from answering.
+    began: Duration,
     repeat_after: Duration,
     inner: Mutex<Inner>,
     /// A session came, left or is about to stop: reconcile looks at once.
@@ -43,6 +46,8 @@ struct Inner {
     sessions: BTreeMap<NodeEpoch, Session>,
     /// What the newest beat said of each region, by whom and when.
     regions: BTreeMap<RegionId, (NodeEpoch, Duration, RegionStatistics)>,
+    /// Owners of regions that only the bucket knows.
+    strays: BTreeSet<NodeEpoch>,
     /// Orders are unique within a session, also over several metasrvs: each term starts at a random number.
     next_order: u64,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Member {
     pub(crate) node: NodeId,
     /// Its local WAL directory; without one its log is in the bucket, where others can seal and read it.
     pub(crate) volume: Option<VolumeId>,
+    /// How long a beat renews it: what it was told when it began.
+    pub(crate) lease: Duration,
 }
 
 #[derive(Debug)]
@@ -71,6 +78,12 @@ struct Session {
     orders: Orders,
 }
 
+impl Session {
+    fn is_alive(&self, now: Duration) -> bool {
+        now < self.answered + alive_for(self.member.lease)
+    }
+}
+
 /// The place of one heartbeat stream at its session.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
@@ -83,10 +96,15 @@ pub(crate) struct Seat {
 }
 
 impl Registry {
-    /// No sessions. `random` starts the order numbers.
-    pub(crate) fn new(lease: Duration, beat: Duration, random: u128) -> Self {
-        let inner = Inner { sessions: BTreeMap::new(), regions: BTreeMap::new(), next_order: (random as u64) >> 1 };
-        Self { lease, repeat_after: 2 * beat, inner: Mutex::new(inner), moved: Notify::new() }
+    /// No sessions; the term begins `now`. `random` starts the order numbers.
+    pub(crate) fn new((lease, beat): (Duration, Duration), now: Duration, random: u128) -> Self {
+        let inner = Inner {
+            sessions: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            next_order: (random as u64) >> 1,
+        };
+        Self { lease, began: now, repeat_after: 2 * beat, inner: Mutex::new(inner), moved: Notify::new() }
     }
 
     /// Takes a session in; its lease counts from now.
@@ -115,9 +133,9 @@ impl Registry {
         }
     }
 
-    /// How long after its last answered beat a session counts as alive.
-    fn alive_for(&self) -> Duration {
-        self.lease + LEASE_MARGIN_MAX.min(self.lease / 4)
+    /// The lease of sessions that begin now.
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// How long an order may be unreported before another datanode is asked too.
@@ -137,10 +155,8 @@ impl Registry {
 
     fn connected(&self, now: Duration, which: impl Fn(&Session) -> bool) -> Vec<Member> {
         let inner = self.inner.lock();
-        let alive = inner
-            .sessions
-            .values()
-            .filter(|session| session.connected && now < session.answered + self.alive_for() && which(session));
+        let alive =
+            inner.sessions.values().filter(|session| session.connected && session.is_alive(now) && which(session));
         alive.map(|session| session.member).collect()
     }
 
@@ -149,10 +165,31 @@ impl Registry {
         self.inner.lock().sessions.contains_key(&session)
     }
 
-    /// Whether the session cannot be alive any more: it was not answered for its lease and the margin.
+    /// Whether the session cannot be alive any more: it was not answered for its lease and the margin. One that this
+    /// term does not know was answered by an earlier one at most.
     pub(crate) fn is_dead(&self, session: NodeEpoch, now: Duration) -> bool {
         let inner = self.inner.lock();
-        inner.sessions.get(&session).is_none_or(|session| now >= session.answered + self.alive_for())
+        match inner.sessions.get(&session) {
+            Some(session) => !session.is_alive(now),
+            None => now >= self.began + alive_for(self.lease),
+        }
+    }
+
+    /// A session owns a region as the bucket says; should no record know it, reconcile has it sealed.
+    pub(crate) fn owner_found(&self, session: NodeEpoch) {
+        if self.inner.lock().strays.insert(session) {
+            self.moved.notify_one();
+        }
+    }
+
+    /// The session is sealed.
+    pub(crate) fn owner_sealed(&self, session: NodeEpoch) {
+        self.inner.lock().strays.remove(&session);
+    }
+
+    /// Owners that were found in the bucket and are not known to be sealed.
+    pub(crate) fn owners_found(&self) -> BTreeSet<NodeEpoch> {
+        self.inner.lock().strays.clone()
     }
 
     /// How far the process has come, as its last beat said.
@@ -224,10 +261,10 @@ impl Registry {
                 session.life = beat.life;
                 self.moved.notify_one();
             }
-            for Report { order, outcome, found_epoch } in beat.reports {
+            for Report { order, outcome, found } in beat.reports {
                 // A report of an order of an earlier metasrv: nobody waits for it.
                 if let Some(order) = session.orders.remove(order) {
-                    finished.push((order, outcome.map_err(|error| Failure { error, found_epoch })));
+                    finished.push((order, outcome.map_err(|error| Failure { error, found })));
                 }
             }
             inner.regions.retain(|_, (owner, _, _)| *owner != seat.session);
@@ -256,6 +293,12 @@ impl Registry {
             statistics: *statistics,
         });
         reports.collect()
+    }
+
+    /// Who serves each region, and under which grant, as the newest beats said.
+    pub(crate) fn served(&self) -> BTreeMap<RegionId, (NodeEpoch, RegionEpoch)> {
+        let inner = self.inner.lock();
+        inner.regions.iter().map(|(region, (session, _, says))| (*region, (*session, says.epoch))).collect()
     }
 
     /// Orders to send now: new ones, and old ones that are not reported. Errors: `Fenced`, `Unavailable`.
@@ -288,4 +331,10 @@ fn ended(session: NodeEpoch) -> Error {
 fn unknown(session: NodeEpoch) -> Error {
     Error::new(ErrorKind::Fenced, format!("session {session} has ended or is unknown"))
         .with_hint("seal this session and start another")
+}
+
+/// How long after its last answered beat a session with this lease may be alive: longer than it may itself believe,
+/// since it counts from the send of that beat and on a clock that may be slower.
+fn alive_for(lease: Duration) -> Duration {
+    lease + LEASE_MARGIN_MAX.min(lease / 4)
 }

@@ -146,9 +146,17 @@ pub struct Report {
     pub order: u64,
     /// Its outcome.
     pub outcome: Result<(), Arc<Error>>,
-    /// The region epoch at the head of the manifest, when that is why a grant was refused: the next
-    /// one must be above (metadata that came from an old backup forgot it).
-    pub found_epoch: Option<RegionEpoch>,
+    /// Why a grant was refused, when the bucket knows what metasrv forgot.
+    pub found: Option<Found>,
+}
+
+/// What a datanode found in the bucket that metadata from an old backup does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The region epoch at the head of the manifest: the next grant must be above.
+    Epoch(RegionEpoch),
+    /// The session that owns the region, and nobody has sealed it: it may be alive and answer reads.
+    Owner(NodeEpoch),
 }
 
 /// What a beat said of a region.

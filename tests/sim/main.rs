@@ -162,7 +162,7 @@ fn profile() -> Profile {
     match std::env::var("VARVE_SIM_PROFILE").as_deref() {
         Ok("cluster") => cluster::run_seed,
         Ok(name) => {
-            let found = bugs::SCENARIOS.iter().chain(&bugs::OPEN).find(|(known, _)| *known == name);
+            let found = bugs::SCENARIOS.iter().find(|(known, _)| *known == name);
             found.map_or(run::run_seed, |(_, run)| *run)
         }
         Err(_) => run::run_seed,
@@ -175,6 +175,9 @@ fn replay() {
         eprintln!("skipped: VARVE_SEED is not set");
         return;
     };
+    if let Ok(filter) = std::env::var("VARVE_SIM_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().init();
+    }
     let is_cluster = std::env::var("VARVE_SIM_PROFILE").as_deref() == Ok("cluster");
     let minutes = number("MINUTES").unwrap_or(if is_cluster { CLUSTER_MINUTES } else { MINUTES });
     let planted = std::env::var("VARVE_BUG").ok().map(|name| name.parse().expect("a bug"));

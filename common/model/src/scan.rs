@@ -66,4 +66,6 @@ pub struct RegionStatistics {
     pub flushed_to: u64,
     /// Version of the manifest.
     pub manifest_version: u64,
+    /// The grant under which it is served.
+    pub epoch: RegionEpoch,
 }

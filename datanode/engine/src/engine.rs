@@ -16,6 +16,7 @@ use varve_service::task::TaskSet;
 
 use crate::fault::bug::{self, Bug};
 use crate::gc::session::{Deleted, delete_dead_session};
+use crate::manifest::NewerEpoch;
 use crate::region::options::EngineOptions;
 use crate::region::{self, Region};
 use crate::store::FileContext;
@@ -269,7 +270,7 @@ impl Engine {
                 std::cmp::Ordering::Equal => return Ok(Arc::clone(open)),
                 std::cmp::Ordering::Greater => {
                     let text = format!("region {region} is open under epoch {}, not below {epoch}", open.epoch());
-                    return Err(Error::new(ErrorKind::Fenced, text));
+                    return Err(Error::new(ErrorKind::Fenced, text).with_source(NewerEpoch(open.epoch())));
                 }
                 std::cmp::Ordering::Less => {
                     open.close().await;

@@ -272,6 +272,7 @@ impl Region {
             sequence: self.shared.sequence.load(Ordering::Acquire),
             flushed_to: view.flushed_to.0,
             manifest_version: self.shared.manifest_version.load(Ordering::Acquire),
+            epoch: self.epoch(),
         }
     }
 

@@ -102,8 +102,10 @@ pub trait Wal: Debug + Send + Sync {
     /// `head`: those that the manifest names now.
     fn sources(&self, region: RegionId, flushed_to: Sequence, head: &[Source]) -> Vec<Source>;
 
-    /// Makes sure that nobody but this session writes to any of these any more, and that replay can read them.
-    /// Errors: `Unavailable` naming the session that is elsewhere, or the store; `Fenced` when this session has ended.
+    /// Makes sure that nobody but this session writes to any of these any more, and that replay can read them. It ends
+    /// none of them: only metasrv knows when a session cannot answer reads any more.
+    /// Errors: `Unavailable` naming the session that nobody has sealed (with [`NotSealed`](object::seal::NotSealed) as
+    /// its source) or that is elsewhere, or the store; `Fenced` when this session has ended.
     async fn check_sources(&self, sources: &[Source]) -> Result<()>;
 
     /// Makes sure that nobody has ended this session: to be asked when others may have, since a session that writes

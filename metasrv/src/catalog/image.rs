@@ -75,10 +75,9 @@ impl Image {
         load
     }
 
-    /// Tables with a region that is opening at an owner of this kind.
-    pub(crate) fn opening(&self, owner: impl Fn(NodeEpoch) -> bool) -> Vec<TableId> {
-        let opens = |route: &Route| route.state == RouteState::Opening && owner(route.owner);
-        self.routes.iter().filter(|(_, routes)| routes.iter().any(opens)).map(|(table, _)| *table).collect()
+    /// Tables with a route of this kind.
+    pub(crate) fn tables_with(&self, which: impl Fn(&Route) -> bool) -> Vec<TableId> {
+        self.routes.iter().filter(|(_, routes)| routes.iter().any(&which)).map(|(table, _)| *table).collect()
     }
 
     /// Sessions there are records of.

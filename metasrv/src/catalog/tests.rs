@@ -16,7 +16,8 @@ fn database(id: u32, dropping: bool) -> (String, Option<Vec<u8>>) {
 }
 
 fn session(epoch: u64, state: SessionState) -> (String, Option<Vec<u8>>) {
-    let record = SessionRecord { node: NodeId(1), address: format!("a{epoch}"), volume: None, state, opened_ms: 0 };
+    let (node, address) = (NodeId(1), format!("a{epoch}"));
+    let record = SessionRecord { node, address, volume: None, state, opened_ms: 0, lease_ms: None };
     put(&SessionKey(NodeEpoch(epoch)), &record)
 }
 

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use varve_model::id::{RegionEpoch, TableId};
+use varve_model::id::{NodeEpoch, RegionEpoch, TableId};
 use varve_model::region::{Route, RouteState};
 use varve_model::table::{TableInfo, Ttl};
 use varve_model::{Error, ErrorKind, Result};
-use varve_proto::metasrv::{Grant, OrderKind};
+use varve_proto::metasrv::{Found, Grant, OrderKind};
 
 use super::region::longer;
 use super::{Executor, Job};
 use crate::kv::key::{RouteKey, RouteRecord};
-use crate::registry::Failure;
+use crate::registry::{Failure, Member};
 use crate::route::Settled;
 
 impl Executor {
@@ -72,17 +72,22 @@ impl Executor {
         let (region, epoch) = (route.region, route.epoch);
         let state = match self.ordered(route, open_order(route, info, ttl)).await {
             Ok(()) => RouteState::Open,
-            Err(Failure { error, found_epoch }) => match error.kind() {
-                ErrorKind::Corrupt => {
+            Err(Failure { error, found }) => match (error.kind(), found) {
+                (ErrorKind::Corrupt, _) => {
                     tracing::error!(%region, %error, "a region is damaged and not served");
                     RouteState::Corrupt
                 }
                 // The region was claimed under a newer grant than we remember.
-                ErrorKind::Fenced => {
+                (ErrorKind::Fenced, found) => {
                     tracing::warn!(%region, %epoch, %error, "a grant is older than the region: granting anew");
-                    self.grant_anew(route, found_epoch).await?;
+                    let head = found.and_then(|found| match found {
+                        Found::Epoch(head) => Some(head),
+                        Found::Owner(_) => None,
+                    });
+                    self.grant_anew(route, head.unwrap_or_default(), None).await?;
                     return Ok(true);
                 }
+                (_, Some(Found::Owner(owner))) => return self.meet_owner(route, owner).await,
                 _ => {
                     tracing::warn!(%region, %error, "a region could not be opened and is ordered again");
                     return Ok(false);
@@ -93,15 +98,31 @@ impl Executor {
         Ok(true)
     }
 
-    /// Grants again above the epoch that the region was found to have: metadata that came from an
-    /// old backup must not give an epoch twice.
-    async fn grant_anew(&self, refused: &Route, found: Option<RegionEpoch>) -> Result<()> {
+    /// The region has an owner that nobody sealed: the records come from a backup that is older than its grant.
+    /// One that lives keeps the region. Any other is sealed first, by its failover or as a stranger.
+    async fn meet_owner(&self, route: &Route, owner: NodeEpoch) -> Result<bool> {
+        let region = route.region;
+        let living = self.registry.placeable(self.clock.boot()).into_iter().find(|member| member.session == owner);
+        if let Some(living) = living {
+            tracing::warn!(%region, %owner, "the region's owner lives and was forgotten: it keeps the region");
+            self.grant_anew(route, route.epoch, Some(living)).await?;
+            return Ok(true);
+        }
+        tracing::warn!(%region, %owner, "the region's owner may be alive: its end is waited for");
+        self.registry.owner_found(owner);
+        Ok(false)
+    }
+
+    /// Grants again, to another owner if one is named, above the refused epoch and the one that the region was found
+    /// to have: metadata that came from an old backup must not give an epoch twice.
+    async fn grant_anew(&self, refused: &Route, found: RegionEpoch, owner: Option<Member>) -> Result<()> {
         let key = RouteKey::new(refused.region.table());
         let above = |epoch: RegionEpoch| epoch.0.checked_add(1).ok_or_else(|| Error::internal("epochs are used up"));
-        let next = RegionEpoch(above(refused.epoch)?.max(above(found.unwrap_or_default())?));
+        let epoch = RegionEpoch(above(refused.epoch)?.max(above(found)?));
+        let (owner, node) = owner.map_or((refused.owner, refused.node), |member| (member.session, member.node));
         let grant = |_: &RouteKey, record: &mut RouteRecord| {
             let route = record.routes.iter_mut().find(|route| *route == refused);
-            route.map(|route| route.epoch = next).is_some()
+            route.map(|route| *route = Route { epoch, owner, node, ..*route }).is_some()
         };
         self.routes.update(&[key], grant).await
     }

@@ -45,6 +45,7 @@ async fn fail_over(executor: &Executor, session: NodeEpoch) -> Result<()> {
     }
     if found.as_ref().is_none_or(|found| found.record.state == SessionState::Fencing) {
         seal(executor, session, node).await?;
+        executor.registry.owner_sealed(session);
         if let Some(fencing) = &found {
             mark(executor, key, fencing, SessionState::Sealed).await?;
         }

@@ -37,6 +37,7 @@ pub(crate) async fn open_session(executor: &Executor, registration: Registration
         volume: registration.volume,
         state: SessionState::Live,
         opened_ms: executor.now_ms(),
+        lease_ms: Some(u64::try_from(executor.registry.lease().as_millis()).unwrap_or(u64::MAX)),
     };
     let (epoch, fenced) = record_session(executor, &record, registration.seen_epoch).await?;
     for earlier in fenced {
@@ -98,7 +99,7 @@ async fn record_session(
             }
         }
         // Known before the record can be seen: a live record of an unknown session is a dead one's.
-        executor.registry.admit(member(epoch, record), executor.clock.boot());
+        executor.registry.admit(member(&executor.registry, epoch, record), executor.clock.boot());
         match executor.records.commit(change).await {
             Ok(Some(_)) => return Ok((epoch, fenced)),
             Ok(None) => executor.registry.retire(epoch),

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use varve_model::id::RegionEpoch;
 use varve_model::{Error, Result};
-use varve_proto::metasrv::{Order, OrderKind, Subject};
+use varve_proto::metasrv::{Found, Order, OrderKind, Subject};
 
 /// Orders a session may owe: one per region of a full node, with room for those of clients.
 const ORDERS_MAX: usize = 65_536;
@@ -20,13 +19,13 @@ pub(crate) type OrderOutcome = Result<(), Failure>;
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) error: Arc<Error>,
-    /// The epoch that the region's manifest has, when a grant was below it.
-    pub(crate) found_epoch: Option<RegionEpoch>,
+    /// What the bucket knows and the records do not, when a grant was refused for it.
+    pub(crate) found: Option<Found>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error: Arc::new(error), found_epoch: None }
+        Self { error: Arc::new(error), found: None }
     }
 }
 

@@ -1,24 +1,25 @@
 use varve_model::id::{RegionEpoch, RegionId};
+use varve_proto::metasrv::Found;
 
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(3);
 const SESSION: NodeEpoch = NodeEpoch(1);
-const MEMBER: Member = Member { session: SESSION, node: NodeId(1), volume: None };
+const MEMBER: Member = Member { session: SESSION, node: NodeId(1), volume: None, lease: LEASE };
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 fn registry() -> Registry {
-    let registry = Registry::new(LEASE, BEAT, 7);
+    let registry = Registry::new((LEASE, BEAT), Duration::ZERO, 7);
     registry.admit(MEMBER, Duration::ZERO);
     registry
 }
 
 fn done(order: u64) -> Report {
-    Report { order, outcome: Ok(()), found_epoch: None }
+    Report { order, outcome: Ok(()), found: None }
 }
 
 fn beat(reports: Vec<Report>) -> Beat {
@@ -101,11 +102,26 @@ fn a_session_is_dead_only_a_margin_after_its_lease_and_until_then_nobody_says_so
     registry.beat(&seat, beat(vec![]), seconds(5)).expect("beat");
     assert!(!registry.is_dead(SESSION, seconds(17).saturating_sub(Duration::from_nanos(1))));
     assert!(registry.is_dead(SESSION, seconds(17)));
-    let fast = Registry::new(seconds(2), Duration::from_millis(500), 7);
-    fast.admit(MEMBER, Duration::ZERO);
+    let fast = Registry::new((seconds(2), Duration::from_millis(500)), Duration::ZERO, 7);
+    fast.admit(Member { lease: seconds(2), ..MEMBER }, Duration::ZERO);
     assert!(fast.is_dead(SESSION, Duration::from_millis(2_500)), "the margin scales with the lease");
     registry.beat(&seat, beat(vec![]), seconds(30)).expect("a session that was not ended is renewed");
     assert!(!registry.is_dead(SESSION, seconds(31)));
+}
+
+#[test]
+fn a_session_keeps_the_lease_that_it_was_told_when_the_setting_changes() {
+    let registry = Registry::new((seconds(2), Duration::from_millis(500)), Duration::ZERO, 7);
+    registry.admit(MEMBER, Duration::ZERO);
+    assert!(!registry.is_dead(SESSION, seconds(11)));
+    assert!(registry.is_dead(SESSION, seconds(12)));
+}
+
+#[test]
+fn a_session_that_the_term_does_not_know_may_have_been_answered_until_it_began() {
+    let registry = Registry::new((LEASE, BEAT), seconds(100), 7);
+    assert!(!registry.is_dead(SESSION, seconds(111)));
+    assert!(registry.is_dead(SESSION, seconds(112)));
 }
 
 #[test]
@@ -143,10 +159,10 @@ fn a_report_carries_the_epoch_that_the_bucket_showed() {
     let mut outcome = registry.order(SESSION, OrderKind::Drop(RegionId(1))).expect("order");
     let order = registry.due(&seat, seconds(0)).expect("seated")[0].id;
     let fenced = Arc::new(Error::new(ErrorKind::Fenced, "older than the head"));
-    let report = Report { order, outcome: Err(fenced), found_epoch: Some(RegionEpoch(9)) };
+    let report = Report { order, outcome: Err(fenced), found: Some(Found::Epoch(RegionEpoch(9))) };
     registry.beat(&seat, beat(vec![report]), seconds(0)).expect("beat");
     let failure = outcome.try_recv().expect("reported").expect_err("refused");
-    assert_eq!((failure.error.kind(), failure.found_epoch), (ErrorKind::Fenced, Some(RegionEpoch(9))));
+    assert_eq!((failure.error.kind(), failure.found), (ErrorKind::Fenced, Some(Found::Epoch(RegionEpoch(9)))));
 }
 
 #[test]
@@ -157,7 +173,7 @@ fn statistics_are_the_newest_of_the_newest_owner_and_go_with_their_session() {
     let with = |regions| Beat { regions, ..Beat::default() };
     let old = registry.connect(SESSION).expect("known");
     registry.beat(&old, with(vec![(region, says(1)), (other, says(5))]), seconds(0)).expect("beat");
-    let newer = Member { session: NodeEpoch(2), node: NodeId(2), volume: None };
+    let newer = Member { session: NodeEpoch(2), node: NodeId(2), ..MEMBER };
     registry.admit(newer, seconds(0));
     let new = registry.connect(newer.session).expect("known");
     registry.beat(&new, with(vec![(region, says(2))]), seconds(1)).expect("beat");

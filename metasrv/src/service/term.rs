@@ -50,7 +50,7 @@ impl Term {
     ) -> Result<Self> {
         let cluster = cluster(&records, &clock).await?;
         let feed = Feed::start(Arc::clone(records.kv()), Arc::clone(&clock), &tasks).await?;
-        let registry = Arc::new(Registry::new(config.lease(), config.beat(), clock.random()));
+        let registry = Arc::new(Registry::new((config.lease(), config.beat()), clock.boot(), clock.random()));
         let relay = Relay::new(Arc::clone(&clock));
         let executor = Executor::new(ExecutorSetup { records, feed, registry, clock, tasks, leadership });
         reconcile::resume(&executor).await?;

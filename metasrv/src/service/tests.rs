@@ -439,8 +439,7 @@ async fn an_order_is_sent_again_until_the_datanode_reports_it() {
             let reply = replies.next().await.expect("reply").expect("ok");
             assert_eq!((reply.beat, &reply.orders), (Some(number), &pushed.orders));
         }
-        let reports =
-            vec![varve_proto::metasrv::Report { order: pushed.orders[0].id, outcome: Ok(()), found_epoch: None }];
+        let reports = vec![varve_proto::metasrv::Report { order: pushed.orders[0].id, outcome: Ok(()), found: None }];
         beats.send(Beat { number: 9, reports, ..Beat::default() }).await.expect("beat");
         assert_eq!(replies.next().await.expect("reply").expect("ok").orders, []);
     };

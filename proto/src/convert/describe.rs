@@ -57,6 +57,7 @@ pub(crate) fn statistics_to_wire(from: &RegionStatistics) -> wire::Statistics {
         sequence,
         flushed_to,
         manifest_version,
+        epoch,
     } = *from;
     wire::Statistics {
         series,
@@ -68,6 +69,7 @@ pub(crate) fn statistics_to_wire(from: &RegionStatistics) -> wire::Statistics {
         sequence,
         flushed_to,
         manifest_version,
+        epoch: epoch.0,
     }
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn statistics_from_wire(from: &wire::Statistics) -> RegionStatistics 
         sequence,
         flushed_to,
         manifest_version,
+        epoch,
     } = *from;
     RegionStatistics {
         series,
@@ -93,5 +96,6 @@ pub(crate) fn statistics_from_wire(from: &wire::Statistics) -> RegionStatistics 
         sequence,
         flushed_to,
         manifest_version,
+        epoch: RegionEpoch(epoch),
     }
 }

@@ -8,7 +8,9 @@ use varve_model::id::{ClusterId, NodeEpoch, NodeId, RegionEpoch, RegionId, Volum
 
 use super::describe::{statistics_from_wire, statistics_to_wire};
 use super::{from_json, from_u128, missing, to_json, to_u128};
-use crate::metasrv::{Beat, BeatReply, Grant, Life, Order, OrderKind, RegionReport, Registration, Report, Session};
+use crate::metasrv::{
+    Beat, BeatReply, Found, Grant, Life, Order, OrderKind, RegionReport, Registration, Report, Session,
+};
 use crate::status::{from_detail, to_detail};
 use crate::wire;
 
@@ -58,7 +60,10 @@ pub(crate) fn beat_to_wire(from: Beat) -> wire::Beat {
     let report = |report: Report| wire::Report {
         order: report.order,
         error: report.outcome.err().map(|error| to_detail(&error)),
-        found_epoch: report.found_epoch.map(|epoch| epoch.0),
+        found: report.found.map(|found| match found {
+            Found::Epoch(epoch) => wire::report::Found::FoundEpoch(epoch.0),
+            Found::Owner(owner) => wire::report::Found::FoundOwner(owner.0),
+        }),
     };
     let regions = from.regions.iter().map(|(region, statistics)| wire::RegionState {
         region: region.0,
@@ -76,7 +81,10 @@ pub(crate) fn beat_from_wire(from: wire::Beat) -> Beat {
     let report = |report: wire::Report| Report {
         order: report.order,
         outcome: report.error.map_or(Ok(()), |detail| Err(Arc::new(from_detail(detail)))),
-        found_epoch: report.found_epoch.map(RegionEpoch),
+        found: report.found.map(|found| match found {
+            wire::report::Found::FoundEpoch(epoch) => Found::Epoch(RegionEpoch(epoch)),
+            wire::report::Found::FoundOwner(owner) => Found::Owner(NodeEpoch(owner)),
+        }),
     };
     let regions = from.regions.iter().map(|region| {
         let statistics = region.statistics.as_ref().map(statistics_from_wire).unwrap_or_default();

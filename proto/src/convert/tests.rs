@@ -152,11 +152,16 @@ proptest! {
             number,
             life: [Life::Serving, Life::Draining, Life::Sealed][number as usize % 3],
             reports: vec![
-                Report { order: 1, outcome: Ok(()), found_epoch: None },
+                Report { order: 1, outcome: Ok(()), found: None },
+                Report {
+                    order: 2,
+                    outcome: Err(Arc::new(varve_model::Error::unavailable("not sealed"))),
+                    found: Some(Found::Owner(NodeEpoch(number))),
+                },
                 Report {
                     order: u64::MAX,
                     outcome: Err(Arc::new(varve_model::Error::corrupt(message))),
-                    found_epoch: Some(RegionEpoch(series)),
+                    found: Some(Found::Epoch(RegionEpoch(series))),
                 },
             ],
             regions: vec![(RegionId(series), statistics)],

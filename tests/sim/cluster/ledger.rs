@@ -14,7 +14,6 @@ struct Seen {
     sessions: BTreeSet<NodeEpoch>,
     /// Which life of a datanode acknowledged under a grant.
     ackers: BTreeMap<(RegionId, RegionEpoch), u64>,
-    was_restored: bool,
     violation: Option<String>,
 }
 
@@ -29,14 +28,7 @@ impl Ledger {
 
     /// Metasrv lost its memory: what it gives again, the bucket refuses, and `watch` judges who writes as whom.
     pub(crate) fn metadata_restored(&self) {
-        let mut seen = self.0.lock();
-        seen.sessions.clear();
-        seen.was_restored = true;
-    }
-
-    /// Whether metasrv ever lost its memory.
-    pub(crate) fn was_restored(&self) -> bool {
-        self.0.lock().was_restored
+        self.0.lock().sessions.clear();
     }
 
     /// A life of a datanode acknowledged rows of a region under an epoch.

@@ -24,15 +24,6 @@ const PACE_MAX: Duration = Duration::from_secs(12);
 /// Longest read.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What becomes of an answer that an owner gave after it was superseded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Superseded {
-    Judged,
-    /// Metadata from a backup may not know the true owner, which then answers without its successor's rows: an open
-    /// defect (docs/gaps.md) that a scenario shows. Random runs pass over it, and over nothing else.
-    OpenAfterRestore,
-}
-
 /// A reader.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -57,8 +48,7 @@ impl Reader {
             let route = &routes[world.draw(routes.len() as u64) as usize];
             // Every other read is a quick one: its routes are older than what it shows.
             let pace = if world.draw(2) == 0 { PACE_MAX } else { Duration::ZERO };
-            let read =
-                tokio::time::timeout(PATIENCE, self.read(table, route, (pace, Superseded::OpenAfterRestore))).await;
+            let read = tokio::time::timeout(PATIENCE, self.read(table, route, pace)).await;
             if !matches!(read, Ok(Ok(()))) {
                 known = None;
             }
@@ -69,10 +59,10 @@ impl Reader {
     pub(crate) async fn read_by(&self, route: &Route, pace: Duration) -> Result<()> {
         let located = locate(&*self.metasrv, "a").await?;
         let (table, _) = located.ok_or_else(|| Error::not_found("the append table is gone"))?;
-        self.read(&table, route, (pace, Superseded::Judged)).await
+        self.read(&table, route, pace).await
     }
 
-    async fn read(&self, table: &TableInfo, route: &Route, (pace, superseded): (Duration, Superseded)) -> Result<()> {
+    async fn read(&self, table: &TableInfo, route: &Route, pace: Duration) -> Result<()> {
         let expected = self.history.lock().expected(route.region.number());
         let datanode = self.around.datanode(Peer::Reader(self.number), route.node.0, pace)?;
         let read = appended(&*datanode, (table, route), &Call::system("reader", PATIENCE)).await;
@@ -87,13 +77,10 @@ impl Reader {
         if let Err(why) = judged {
             let head = self.around.watch.head(route.region).await.map(|head| head.region_epoch);
             let owner = head.map_or_else(|| "nobody's".to_owned(), |epoch| epoch.to_string());
-            let text = format!("{why} (epoch {} at node {}; the manifest's head is {owner})", route.epoch, route.node);
-            let is_superseded = head.is_some_and(|head| head > route.epoch);
-            if is_superseded && superseded == Superseded::OpenAfterRestore && self.around.ledger.was_restored() {
-                self.around.world.note(format_args!("passed over: {text}"));
-            } else {
-                self.around.ledger.violated(text);
-            }
+            self.around.ledger.violated(format!(
+                "{why} (epoch {} at node {}; the manifest's head is {owner})",
+                route.epoch, route.node
+            ));
         }
         Ok(())
     }

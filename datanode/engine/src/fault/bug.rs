@@ -37,6 +37,8 @@ pub enum Bug {
     SecondBody,
     /// A claim names its own session only: nobody replays what earlier owners did not flush.
     ClaimIgnoresSources,
+    /// A claim ends the owner before it, though that one may be alive and answer reads.
+    ClaimantSeals,
     /// Manifest versions are collected without a boundary.
     NoBoundary,
     /// Orphans are looked for among files of any epoch, those of a newer owner included.
@@ -65,7 +67,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, with the names that `VARVE_BUG` takes.
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 28] = [
         (Self::AckBeforeFdatasync, "ack-before-fdatasync"),
         (Self::ReplayOffByOne, "replay-off-by-one"),
         (Self::NoSyncOnOpen, "no-sync-on-open"),
@@ -81,6 +83,7 @@ impl Bug {
         (Self::TrimNewestObject, "trim-newest-object"),
         (Self::SecondBody, "second-body"),
         (Self::ClaimIgnoresSources, "claim-ignores-sources"),
+        (Self::ClaimantSeals, "claimant-seals"),
         (Self::NoBoundary, "no-boundary"),
         (Self::OrphansOfAnyEpoch, "orphans-of-any-epoch"),
         (Self::GcIgnoresPins, "gc-ignores-pins"),

@@ -190,10 +190,14 @@ impl Wal for ObjectWal {
             return Err(fenced(why));
         }
         for source in sources.iter().filter(|source| source.session != shared.session) {
-            if !shared.others.is_sealed(source.session) {
-                seal::seal_source(&*shared.store, &shared.clock, source.session, shared.session).await?;
-                shared.others.note_sealed(source.session);
+            if shared.others.is_sealed(source.session) {
+                continue;
             }
+            if bug::is(Bug::ClaimantSeals) {
+                seal::seal_session(&*shared.store, &shared.clock, source.session, shared.session).await?;
+            }
+            seal::require_end(&*shared.store, &shared.clock, source.session).await?;
+            shared.others.note_sealed(source.session);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! paused for ever at any step or go on as a zombie, so a crash needs no step of
 //! its own. What was sent once (PUT of an object, a SEAL, a version; DELETE) may
 //! land at any later time, any number of times, and its reply may be lost.
-//! A row stands for a block and for its object.
+//! A row stands for a block and for its object. The claimant's seals stand for those of whoever is ordered to.
 
 use std::hash::Hash;
 

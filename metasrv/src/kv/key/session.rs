@@ -1,8 +1,8 @@
 //! `session/<node_epoch:016x>`: one lifetime of a datanode process.
 //!
 //! `{"node": <u64>, "address": "host:port", "volume": <u128> | absent,
-//! "state": "live" | "fencing" | "sealed", "opened_ms": <ms>}`. Records are kept
-//! until no route and no manifest can name the session.
+//! "state": "live" | "fencing" | "sealed", "opened_ms": <ms>, "lease_ms": <ms>}`.
+//! Records are kept until no route and no manifest can name the session.
 
 use serde::{Deserialize, Serialize};
 use varve_model::id::{NodeEpoch, NodeId, VolumeId};
@@ -27,6 +27,10 @@ pub struct SessionRecord {
     pub state: SessionState,
     /// Milliseconds since the epoch.
     pub opened_ms: i64,
+    /// The lease that it was told, in milliseconds: it keeps this one whatever metasrv's setting becomes. Absent in
+    /// records of the first format: the setting's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
 }
 
 /// How far a session's life has come.

@@ -65,7 +65,9 @@ fn frozen() -> Vec<(String, Vec<u8>)> {
         volume: Some(VolumeId(0xfeed)),
         state: SessionState::Live,
         opened_ms: 5,
+        lease_ms: None,
     };
+    let leased = SessionRecord { lease_ms: Some(10_000), ..session.clone() };
     let work = Work::AlterTable { table: TableId(7) };
     let procedure = ProcedureRecord { work, request_id: "r-1".to_owned(), started_ms: 6 };
     vec![
@@ -80,6 +82,7 @@ fn frozen() -> Vec<(String, Vec<u8>)> {
         one(TableKey(TableId(7)), table()),
         one(TableNameKey(id, "a/b".to_owned()), TableNameRecord { id: TableId(7) }),
         one(LeaderKey, LeaderRecord { name: "m-1".to_owned(), address: "10.0.0.1:4021".to_owned(), since_ms: 3 }),
+        one(SessionKey(owner), leased),
     ]
 }
 

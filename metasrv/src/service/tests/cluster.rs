@@ -3,7 +3,7 @@
 //! Time is virtual, the store is in memory, and every datanode beats as the real one does; what it
 //! says of orders is the test's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use varve_model::scan::RegionStatistics;
 use varve_model::{Error, ErrorKind, Result};
 use varve_proto::call::Call;
 use varve_proto::grpc::{ConnectMetasrv, MetasrvMembers, Wait};
-use varve_proto::metasrv::{Beat, Grant, Life, MetasrvApi, Order, OrderKind, Registration, Report};
+use varve_proto::metasrv::{Beat, Found, Grant, Life, MetasrvApi, Order, OrderKind, Registration, Report};
 use varve_service::clock::{ManualClock, SharedClock};
 use varve_service::task::{Blocking, TaskSet};
 
+use crate::kv::memory::Backup;
 use crate::kv::{FaultKv, KvStore, MemoryKv};
 use crate::{Config, Member, MemberSetup};
 
@@ -41,30 +42,57 @@ pub(super) struct Cluster {
 pub(super) struct Bucket {
     pub(super) claimed: BTreeMap<RegionId, RegionEpoch>,
     pub(super) sealed: Vec<NodeEpoch>,
+    /// Those that ended without a sealer: by themselves, or with the volume's next holder.
+    ended: BTreeSet<NodeEpoch>,
     pub(super) forgotten: Vec<NodeEpoch>,
     pub(super) session_seen: NodeEpoch,
     /// Who claimed each region last.
     owners: BTreeMap<RegionId, NodeEpoch>,
     /// The node of each session, and how long the session may believe itself alive.
     leases: BTreeMap<NodeEpoch, (NodeId, Duration)>,
+    /// Metadata came from a backup: metasrv may not know who owns a region.
+    pub(super) was_restored: bool,
+    /// The last session on each volume.
+    volumes: BTreeMap<u128, NodeEpoch>,
     /// Rules that were broken.
     pub(super) violations: Vec<String>,
 }
 
 impl Bucket {
-    /// A session opens a region under a grant. Errors: the epoch of the head, when it is newer.
-    fn claim(&mut self, grant: &Grant, session: NodeEpoch, now: Duration) -> Result<(), RegionEpoch> {
+    /// A session ends by itself and answers nothing from now on.
+    fn end(&mut self, session: NodeEpoch) {
+        self.ended.insert(session);
+        if let Some((_, until)) = self.leases.get_mut(&session) {
+            *until = Duration::ZERO;
+        }
+    }
+
+    /// What a session says of its regions.
+    fn serves(&self, session: NodeEpoch) -> Vec<(RegionId, RegionStatistics)> {
+        let owned = self.owners.iter().filter(|(_, owner)| **owner == session).map(|(region, _)| {
+            let statistics = RegionStatistics { epoch: self.claimed[region], ..RegionStatistics::default() };
+            (*region, RegionStatistics { series: session.0, ..statistics })
+        });
+        owned.collect()
+    }
+
+    /// A session opens a region under a grant. Errors: what is in the way, as the real one says it.
+    fn claim(&mut self, grant: &Grant, session: NodeEpoch, now: Duration) -> Result<(), (ErrorKind, Found)> {
         let Grant { region, epoch, .. } = *grant;
         let (head, owner) = (self.claimed.get(&region).copied(), self.owners.get(&region).copied());
-        if let Some(head) = head.filter(|head| *head > epoch) {
-            return Err(head);
-        }
-        if let Some(owner) = owner.filter(|owner| *owner != session) {
-            if head == Some(epoch) {
-                self.violations.push(format!("I5: {region} has epoch {epoch} at {owner} and {session}"));
+        let other = owner.filter(|owner| *owner != session);
+        if let Some(head) = head.filter(|head| *head > epoch || (*head == epoch && other.is_some())) {
+            if head == epoch && !self.was_restored {
+                self.violations.push(format!("I5: {region} has epoch {epoch} at {owner:?} and {session}"));
             }
-            if !self.sealed.contains(&owner) {
-                self.violations.push(format!("{region} was granted to {session} before {owner} was sealed"));
+            return Err((ErrorKind::Fenced, Found::Epoch(head)));
+        }
+        if let Some(owner) = other {
+            if !self.sealed.contains(&owner) && !self.ended.contains(&owner) {
+                if !self.was_restored {
+                    self.violations.push(format!("{region} was granted to {session} before {owner} was sealed"));
+                }
+                return Err((ErrorKind::Unavailable, Found::Owner(owner)));
             }
             let (node, until) = self.leases.get(&owner).copied().unwrap_or_default();
             let returned = self.leases.range(owner..).skip(1).any(|(_, (other, _))| *other == node);
@@ -124,6 +152,12 @@ impl Cluster {
         name
     }
 
+    /// Metadata from a backup, while no member runs.
+    pub(super) fn restore(&self, backup: &Backup) {
+        self.bucket.lock().was_restored = true;
+        self.kv.restore(backup);
+    }
+
     pub(super) fn leader(&self) -> Option<String> {
         self.members.lock().iter().find(|(_, member)| member.is_leader()).map(|(name, _)| name.clone())
     }
@@ -177,6 +211,10 @@ impl Cluster {
         let mut bucket = self.bucket.lock();
         assert!(session.epoch > bucket.session_seen, "I13: session {} was there before", session.epoch);
         bucket.session_seen = session.epoch;
+        if let Some(volume) = volume {
+            let earlier = bucket.volumes.insert(volume, session.epoch);
+            bucket.ended.extend(earlier);
+        }
         bucket.leases.insert(session.epoch, (NodeId(node), Duration::ZERO));
         drop(bucket);
         let state = Arc::new(Mutex::new(Said::default()));
@@ -346,8 +384,10 @@ impl Beating {
         let mut sent = BTreeMap::new();
         for number in 1.. {
             let life = self.said.lock().life;
-            let statistics = RegionStatistics { series: self.session.0, ..RegionStatistics::default() };
-            let owned = self.bucket.lock().claimed.keys().map(|region| (*region, statistics)).collect();
+            if life == Life::Sealed {
+                self.bucket.lock().end(self.session);
+            }
+            let owned = self.bucket.lock().serves(self.session);
             sent.insert(number, self.clock.boot());
             let beat = Beat { number, life, reports: std::mem::take(&mut reports), regions: owned };
             beats.send(beat).await.map_err(|_| Error::unavailable("closed"))?;
@@ -380,13 +420,13 @@ impl Beating {
     fn carry_out(&self, order: Order) -> Option<Report> {
         let mut said = self.said.lock();
         let mut bucket = self.bucket.lock();
-        let mut found_epoch = None;
+        let mut found = None;
         let outcome = match &order.kind {
             OrderKind::Open(_) if said.deaf_to_open => return None,
             OrderKind::Seal(_) if said.deaf_to_seal => return None,
-            OrderKind::Open(grant) => bucket.claim(grant, self.session, self.clock.boot()).map_err(|head| {
-                found_epoch = Some(head);
-                Arc::new(Error::new(ErrorKind::Fenced, "the manifest's head is newer"))
+            OrderKind::Open(grant) => bucket.claim(grant, self.session, self.clock.boot()).map_err(|(kind, what)| {
+                found = Some(what);
+                Arc::new(Error::new(kind, "the bucket knows better"))
             }),
             OrderKind::Seal(session) => {
                 bucket.sealed.push(*session);
@@ -399,6 +439,6 @@ impl Beating {
             _ => Ok(()),
         };
         said.orders.push(order.kind);
-        Some(Report { order: order.id, outcome, found_epoch })
+        Some(Report { order: order.id, outcome, found })
     }
 }

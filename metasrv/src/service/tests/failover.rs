@@ -1,9 +1,12 @@
 //! What becomes of sessions and regions when datanodes and metasrvs go and come.
 
+use varve_model::id::RegionEpoch;
+
 use super::cluster::{Cluster, Datanode};
 use super::*;
 use crate::kv::fault::KvFaults;
 use crate::kv::key::{Key, SessionKey, SessionRecord, SessionState};
+use crate::kv::memory::Backup;
 
 /// TTL and margin, and what a step and an order take.
 const DEAD_AFTER: Duration = Duration::from_secs(12);
@@ -338,7 +341,7 @@ async fn epochs_are_never_given_twice_by_metadata_from_an_old_backup() {
     }
     let claimed = cluster.bucket.lock().claimed.clone();
     assert!(claimed.values().all(|epoch| epoch.0 == 5));
-    cluster.kv.restore(&backup);
+    cluster.restore(&backup);
     cluster.until("the session is unknown", async || last.is_fenced().then_some(())).await;
     let back: Datanode = cluster.datanode(1, None).await;
     assert!(back.session > last.session);
@@ -349,6 +352,71 @@ async fn epochs_are_never_given_twice_by_metadata_from_an_old_backup() {
     cluster.kill_leader();
     let error = create_table(&cluster.api, "cpu", None).await.expect_err("exists");
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+/// A backup in which the first node's session is being given up; what it had is the second node's when this returns.
+async fn backup_amid_failover(cluster: &Cluster) -> (Datanode, Backup) {
+    let first = cluster.datanode(1, None).await;
+    cluster.sleep(1).await;
+    created(cluster, 2).await;
+    cluster.until_open(|owner| owner == first.session).await;
+    let second = cluster.datanode(2, None).await;
+    second.set(|said| said.deaf_to_seal = true);
+    first.kill();
+    let fencing = async || (session_state(cluster, first.session).await == Some(SessionState::Fencing)).then_some(());
+    cluster.until("a failover has begun", fencing).await;
+    let backup = cluster.kv.backup();
+    second.set(|said| said.deaf_to_seal = false);
+    cluster.until_open(|owner| owner == second.session).await;
+    (second, backup)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_a_backup_does_not_know_is_sealed_only_after_its_lease() {
+    let cluster = Cluster::start(2);
+    let (second, backup) = backup_amid_failover(&cluster).await;
+    second.kill();
+    let stranger = cluster.datanode(3, None).await;
+    cluster.until_open(|owner| owner == stranger.session).await;
+    stranger.set(|said| said.is_paused = true);
+    cluster.restore(&backup);
+    let heir = cluster.datanode(4, None).await;
+    cluster.until_open(|owner| owner == heir.session).await;
+    assert!(cluster.bucket.lock().sealed.contains(&stranger.session));
+    assert_eq!(cluster.bucket.lock().violations, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_lives_keeps_the_regions_that_a_backup_gives_to_others() {
+    let cluster = Cluster::start(2);
+    let (second, backup) = backup_amid_failover(&cluster).await;
+    // Both are there when the regions are granted again.
+    second.set(|said| said.deaf_to_seal = true);
+    cluster.restore(&backup);
+    let third = cluster.datanode(3, None).await;
+    cluster.until("regions were granted to the third", async || (third.count(is_open) > 0).then_some(())).await;
+    cluster.until_open(|owner| owner == second.session).await;
+    assert!(!cluster.bucket.lock().sealed.contains(&second.session) && !second.is_fenced());
+    assert_eq!(cluster.bucket.lock().violations, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_older_than_its_region_is_granted_again() {
+    let cluster = Cluster::start(1);
+    let only = cluster.datanode(1, None).await;
+    cluster.sleep(1).await;
+    created(&cluster, 2).await;
+    let routes = cluster.until_open(|_| true).await;
+    let backup = cluster.kv.backup();
+    // The region has a grant that the backup does not know, and so have the beats.
+    let region = routes[0].region;
+    cluster.bucket.lock().claimed.insert(region, RegionEpoch(7));
+    cluster.restore(&backup);
+    let above = async || cluster.routes().await.into_iter().find(|route| route.epoch > RegionEpoch(7));
+    let route = cluster.until("it is granted again", above).await;
+    assert_eq!((route.region, route.owner), (region, only.session));
+    let routes = cluster.until_open(|owner| owner == only.session).await;
+    assert_eq!(routes[1].epoch, RegionEpoch(1), "the other is as it was");
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,7 @@ pub(super) async fn start(api: &Arc<dyn MetasrvApi>, node: u64, volume: u128, be
             let mut reports = Vec::new();
             for order in orders {
                 let outcome = behaviour(&order);
-                reports.extend(outcome.map(|outcome| Report { order: order.id, outcome, found_epoch: None }));
+                reports.extend(outcome.map(|outcome| Report { order: order.id, outcome, found: None }));
                 seen.lock().push(order);
             }
             number += 1;

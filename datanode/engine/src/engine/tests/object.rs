@@ -50,7 +50,12 @@ impl Cluster {
         Ok((Engine::prepare(setup).await?.start(CLUSTER, NodeEpoch(session)).await?, tasks))
     }
 
+    /// Opens the region when the owners before it have ended, on metasrv's order.
     async fn open(&self, engine: &Engine, epoch: u64) -> Result<Arc<Region>> {
+        let head = crate::manifest::read_head(&engine.inner.context(REGION, RegionEpoch(0))).await?;
+        for source in head.iter().flat_map(|head| &head.sources).filter(|source| source.session != engine.epoch()) {
+            engine.seal_session(source.session).await?;
+        }
         let region = engine.open(REGION, RegionEpoch(epoch), self.machine.table(), Ttl::Forever).await?;
         region.permit(Permit { epoch: RegionEpoch(epoch), valid_until: Duration::MAX });
         Ok(region)
@@ -113,7 +118,8 @@ async fn a_zombie_is_refused_everywhere_while_its_heir_serves() {
     assert!(zombie.region.is_fenced());
     assert_eq!(zombie.write(&row(4)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(zombie.region.flush().await.unwrap_err().kind(), ErrorKind::Fenced);
-    assert_eq!(cluster.open(&zombie.engine, 9).await.unwrap_err().kind(), ErrorKind::Fenced);
+    let opened = zombie.engine.open(REGION, RegionEpoch(9), cluster.machine.table(), Ttl::Forever).await;
+    assert_eq!(opened.unwrap_err().kind(), ErrorKind::Fenced);
     let spec = varve_model::scan::DescribeSpec::Statistics;
     assert_eq!(zombie.region.describe(RegionEpoch(1), &spec).unwrap_err().kind(), ErrorKind::Unavailable);
 

@@ -42,24 +42,58 @@ pub async fn seal_session(
     }
 }
 
-/// Ends a session that a manifest names as a source of rows. Such a session has begun, so one that has not begun in
-/// this bucket has its log elsewhere: taken for an empty one, its rows would be lost without a word.
-/// Errors: `Unavailable` also for a log that is elsewhere; `Corrupt`.
-pub(super) async fn seal_source(
-    store: &dyn ObjectStore,
-    clock: &SharedClock,
-    session: NodeEpoch,
-    sealer: NodeEpoch,
-) -> Result<()> {
-    let doing = || format!("seal session {session}");
-    match session::read(store, clock, session).await.context(doing)? {
+/// Source of the error of a claim that finds the owner before it alive, as far as the bucket tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody has sealed session {0}")]
+pub struct NotSealed(pub NodeEpoch);
+
+impl NotSealed {
+    /// What an error says about a session, if that is what it is about.
+    pub fn of(error: &Error) -> Option<Self> {
+        std::error::Error::source(error)?.downcast_ref::<Self>().copied()
+    }
+}
+
+/// Makes sure that a session has ended that a manifest names as a source of rows. Such a session has begun, so one
+/// that has not begun in this bucket has its log elsewhere: taken for an empty one, its rows would be lost without a
+/// word. Errors: `Unavailable` with [`NotSealed`] as its source, and for a log that is elsewhere; `Corrupt`.
+pub(super) async fn require_end(store: &dyn ObjectStore, clock: &SharedClock, session: NodeEpoch) -> Result<()> {
+    match session::read(store, clock, session).await? {
         Some(SessionSlot::Begun(begun)) if begun.volume.is_none() => {
-            Sealing { store, clock, session, sealer }.lanes(&begun).await.context(doing)
+            if has_ended(store, clock, (session, declared(&begun))).await? {
+                return Ok(());
+            }
+            let text = format!("unflushed rows are in the log of session {session}, which nobody has sealed");
+            Err(Error::unavailable(text).with_source(NotSealed(session)))
         }
         _ => Err(Error::unavailable(format!(
             "unflushed rows are in the log of session {session}, which is not in this bucket"
         ))
         .with_hint("start the node that has the volume of that session")),
+    }
+}
+
+/// Whether a SEAL is the highest object of every lane. Errors: `Unavailable`.
+async fn has_ended(store: &dyn ObjectStore, clock: &SharedClock, (session, lanes): (NodeEpoch, u8)) -> Result<bool> {
+    for lane in 0..lanes {
+        let listed = list(store, clock, session, lane).await?;
+        let sealer = match listed.last() {
+            Some((_, meta)) => sealer_of(store, clock, &meta.location).await?,
+            None => None,
+        };
+        if sealer.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The lanes that have to be sealed.
+fn declared(begun: &Session) -> u8 {
+    match begun.lanes {
+        _ if bug::is(Bug::NoSeal) => 0,
+        _ if bug::is(Bug::SealUsedLanesOnly) => 1,
+        lanes => lanes,
     }
 }
 
@@ -158,12 +192,7 @@ impl Sealing<'_> {
     }
 
     async fn lanes(&self, begun: &Session) -> Result<()> {
-        let lanes = match begun.lanes {
-            _ if bug::is(Bug::NoSeal) => 0,
-            _ if bug::is(Bug::SealUsedLanesOnly) => 1,
-            lanes => lanes,
-        };
-        for lane in 0..lanes {
+        for lane in 0..declared(begun) {
             self.lane(lane).await?;
         }
         Ok(())

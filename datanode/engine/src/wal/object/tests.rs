@@ -99,8 +99,17 @@ impl Node {
         }
     }
 
+    /// Makes sure that these have ended, on metasrv's order.
+    async fn succeed(&self, sources: &[Source]) -> Result<()> {
+        let Shared { store, clock, session, .. } = &*self.wal.shared;
+        for source in sources.iter().filter(|source| source.session != *session) {
+            seal::seal_session(&**store, clock, source.session, *session).await?;
+        }
+        self.wal.check_sources(sources).await
+    }
+
     async fn replay(&self, region: RegionId, after: u64, sources: &[Source]) -> Result<Vec<Block>> {
-        self.wal.check_sources(sources).await?;
+        self.succeed(sources).await?;
         self.wal.replay(region, Sequence(after), sources).try_collect().await
     }
 

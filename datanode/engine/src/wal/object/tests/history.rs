@@ -187,7 +187,7 @@ impl Life {
         self.session += 1;
         self.world.store.set_rates(FaultRates::default());
         let heir = self.world.begin(self.session).await.unwrap();
-        heir.wal.check_sources(&self.sources).await.unwrap();
+        heir.succeed(&self.sources).await.unwrap();
         self.sources = heir.wal.sources(ONE, Sequence(self.flushed_to), &self.sources);
         let old = std::mem::replace(&mut self.node, heir);
         if zombie_lives {

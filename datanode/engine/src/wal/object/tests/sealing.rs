@@ -112,6 +112,27 @@ async fn a_source_that_never_began_in_this_bucket_is_elsewhere_and_not_empty() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claimant_ends_nobody_and_names_who_has_not_ended() {
+    let mut world = World::new(35);
+    world.options.lanes = 2;
+    let (alive, leaving) = (world.begin(1).await.unwrap(), world.begin(2).await.unwrap());
+    alive.append(&block(ONE, 1, 1)).await.unwrap();
+    leaving.wal.seal().await.unwrap();
+    let heir = world.begin(3).await.unwrap();
+    heir.wal.check_sources(&[source(2, 0)]).await.unwrap();
+    let error = heir.wal.check_sources(&[source(2, 0), source(1, 0)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(seal::NotSealed::of(&error.context("open")), Some(seal::NotSealed(NodeEpoch(1))));
+    alive.append(&block(ONE, 2, 1)).await.unwrap();
+    // One lane of two.
+    let body = seal::body(&world.clock, (NodeEpoch(1), 1, 0), NodeEpoch(9));
+    world.inner.put(&path::wal_object(NodeEpoch(1), 1, 0), body.into()).await.unwrap();
+    heir.wal.check_sources(&[source(1, 0)]).await.unwrap_err();
+    world.seal(1).await.unwrap();
+    heir.wal.check_sources(&[source(1, 0)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn racing_sealers_under_faults_agree() {
     for seed in 0..40 {
         let world = World::new(100 + seed);
@@ -289,12 +310,16 @@ async fn many_regions_of_a_dead_session_read_it_once() {
         futures::future::join_all(blocks.iter().map(|block| node.append(block))).await;
     }
     let heir = world.begin(2).await.unwrap();
+    world.seal(1).await.unwrap();
     let before = world.store.counts();
+    let sources = [source(1, 0)];
     for region in 0..20 {
-        assert_eq!(heir.replay(RegionId(region), 0, &[source(1, 0)]).await.unwrap().len(), 10);
+        heir.wal.check_sources(&sources).await.unwrap();
+        let blocks = heir.wal.replay(RegionId(region), Sequence(0), &sources).try_collect::<Vec<_>>().await;
+        assert_eq!(blocks.unwrap().len(), 10);
     }
     let (puts, gets, lists, _) = spent(before, world.store.counts());
-    assert_eq!((puts, lists), (1, 3), "one SEAL; two listings to seal, one to read");
+    assert_eq!((puts, lists), (0, 2), "one listing to see that it has ended, one to read");
     assert!(gets < 20 + 10 * 20 + 20, "{gets} reads");
 }
 
@@ -349,8 +374,10 @@ mod planted {
         world.seal(1).await.unwrap();
         set(None);
         let heir = world.begin(2).await.unwrap();
+        assert_eq!(heir.wal.check_sources(&[source(1, 0)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
         heir.wal.shared.others.note_sealed(NodeEpoch(1));
-        assert_eq!(heir.replay(ONE, 0, &[source(1, 0)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let read = heir.wal.replay(ONE, Sequence(0), &[source(1, 0)]).try_collect::<Vec<_>>().await;
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }
 

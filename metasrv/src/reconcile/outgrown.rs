@@ -1,0 +1,52 @@
+//! Regions whose owner serves them under a newer grant than the records know: these come from an old backup.
+//!
+//! Such a route looks sound and every request by it is refused as stale, for
+//! ever. Only beats tell; the region is granted to its owner again, above the
+//! epoch that it has.
+
+use std::collections::BTreeMap;
+
+use varve_model::Result;
+use varve_model::id::{NodeEpoch, RegionEpoch, RegionId, TableId};
+use varve_model::region::{Route, RouteState};
+
+use crate::kv::key::{RouteKey, RouteRecord};
+use crate::procedure::{Executor, Job};
+
+/// Who serves each region, under which grant.
+pub(super) type Served = BTreeMap<RegionId, (NodeEpoch, RegionEpoch)>;
+
+/// The epoch under which the region's owner serves it, if that is above the route's.
+pub(super) fn newer_epoch(served: &Served, route: &Route) -> Option<RegionEpoch> {
+    let (session, epoch) = *served.get(&route.region)?;
+    let is_newer = route.state == RouteState::Open && session == route.owner && epoch > route.epoch;
+    is_newer.then_some(epoch)
+}
+
+/// Grants such regions of a table again, unless that is under way.
+pub(super) fn start(executor: &Executor, table: TableId, served: &Served) {
+    let job = Job::Regrant(table);
+    if !executor.works_on(job) {
+        let (work, served) = (executor.clone(), served.clone());
+        executor.work(job, async move { regrant(&work, table, &served).await });
+    }
+}
+
+async fn regrant(executor: &Executor, table: TableId, served: &Served) -> Result<()> {
+    let grant = |_: &RouteKey, record: &mut RouteRecord| {
+        let mut changed = false;
+        for route in &mut record.routes {
+            // The last epoch there is has no successor; nobody gets there by counting.
+            let above = newer_epoch(served, route).and_then(|epoch| epoch.0.checked_add(1));
+            if let Some(above) = above {
+                tracing::warn!(region = %route.region, owner = %route.owner, "a route is older than its region");
+                *route = Route { epoch: RegionEpoch(above), state: RouteState::Opening, ..*route };
+                changed = true;
+            }
+        }
+        changed
+    };
+    executor.routes.update(&[RouteKey::new(table)], grant).await?;
+    executor.start_opening(table);
+    Ok(())
+}
