@@ -95,8 +95,8 @@ cluster-start: rig ## Start a node that was stopped or killed: NODE=datanode-0
 cluster-down: ## Stop the cluster of CLUSTER_DIR
 	$(RIG) down --dir $(CLUSTER_DIR)
 
-torture-cluster: rig ## Kills and pauses of a cluster's processes: KILLS=60 PAUSES=20
-	VARVE_BINARY=$(VARVE) VARVE_ROUNDS=0 \
+torture-cluster: rig ## Kills and pauses of a cluster's processes: KILLS=60 PAUSES=20, S3=127.0.0.1:7070 on that server
+	VARVE_BINARY=$(VARVE) VARVE_ROUNDS=0 VARVE_S3=$(S3) \
 		VARVE_CLUSTER_KILLS=$(or $(KILLS),60) VARVE_CLUSTER_PAUSES=$(or $(PAUSES),20) \
 		$(CARGO) test --locked --workspace --test torture
 

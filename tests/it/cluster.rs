@@ -34,7 +34,7 @@ impl Running {
         let s3 = Server::start(any, Objects::in_memory()).await.expect("a free port");
         let running = Self { dir: tempfile::tempdir().expect("a folder"), s3 };
         let (dir, addr) = (running.dir.path().to_owned(), running.s3.addr);
-        blocking(move || cluster::up_on(&dir, Path::new(VARVE), size, Some(addr))).await.expect("the cluster starts");
+        blocking(move || cluster::up(&dir, Path::new(VARVE), size, Some(addr))).await.expect("the cluster starts");
         Some(running)
     }
 

@@ -68,10 +68,11 @@ struct Rig<'a> {
     next: &'a AtomicU64,
 }
 
-/// Runs the rounds on one cluster and reports what happened.
-pub(crate) fn run(dir: &Path, rounds: Rounds, seed: u64) -> Result<String, String> {
+/// Runs the rounds on one cluster and reports what happened. Its bucket is that of an S3 server that runs already, if
+/// one is named.
+pub(crate) fn run(dir: &Path, s3: Option<SocketAddr>, rounds: Rounds, seed: u64) -> Result<String, String> {
     let varve = binary(env!("CARGO_BIN_EXE_varve"));
-    cluster::up(dir, &varve, SIZE)?;
+    cluster::up(dir, &varve, SIZE, s3)?;
     let outcome = play(dir, rounds, seed);
     let stopped = cluster::down(dir);
     let report = outcome?;

@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         pauses: number("VARVE_CLUSTER_PAUSES").unwrap_or(CLUSTER_ROUNDS.pauses),
     };
     let on_standalone = || Folder::create("torture").and_then(|folder| standalone::run(folder.path(), rounds, seed));
-    let on_cluster = || Folder::create("torture-cluster").and_then(|folder| cluster::run(folder.path(), cluster, seed));
+    let s3 = text("VARVE_S3").filter(|addr| !addr.is_empty()).map(|addr| addr.parse().expect("an address and a port"));
+    let on_cluster =
+        || Folder::create("torture-cluster").and_then(|folder| cluster::run(folder.path(), s3, cluster, seed));
     let outcome = (if rounds == 0 { Ok(String::new()) } else { on_standalone() }).and_then(|first| {
         if cluster.kills + cluster.pauses == 0 {
             return Ok(first);

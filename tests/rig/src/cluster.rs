@@ -96,14 +96,9 @@ impl Role {
     }
 }
 
-/// Starts a cluster in a folder and waits until every node serves. Errors: one runs there already; a node does not
-/// start (its log's end is in the text).
-pub fn up(dir: &Path, varve: &Path, size: Size) -> Result<(), String> {
-    up_on(dir, varve, size, None)
-}
-
-/// Like [`up`], on an S3 server that runs already. Errors: as [`up`].
-pub fn up_on(dir: &Path, varve: &Path, size: Size, s3: Option<SocketAddr>) -> Result<(), String> {
+/// Starts a cluster in a folder, on an S3 server that runs already or one of its own, and waits until every node
+/// serves. Errors: one runs there already; a node does not start (its log's end is in the text).
+pub fn up(dir: &Path, varve: &Path, size: Size, s3: Option<SocketAddr>) -> Result<(), String> {
     if let Ok(running) = read(dir)
         && let Some(node) = running.nodes.iter().find(|node| is_alive(node))
     {

@@ -77,7 +77,7 @@ fn serve_s3(folder: &std::path::Path, addr: SocketAddr) -> Result<(), String> {
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Up { dir, varve, datanodes, frontends, metasrvs, s3 } => {
-            cluster::up_on(&dir, &varve, Size { datanodes, frontends, metasrvs }, s3)
+            cluster::up(&dir, &varve, Size { datanodes, frontends, metasrvs }, s3)
         }
         Command::Start { dir, varve, node } => {
             cluster::start(&dir, &varve, &node).and_then(|()| cluster::wait_served(&dir))
