@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<String, String> {
     let s3 = runtime.block_on(Server::start(any, objects)).map_err(|error| format!("S3 server: {error}"))?;
     let dir = folder.path().join("cluster");
     let running = Running(dir.clone());
-    cluster::up_on(&dir, &binary(env!("CARGO_BIN_EXE_varve")), SIZE, Some(s3.addr))?;
+    cluster::up(&dir, &binary(env!("CARGO_BIN_EXE_varve")), SIZE, Some(s3.addr))?;
     let nodes = cluster::read(&dir)?;
     let target = Target::cluster(&nodes);
     let mut client = target.client(0)?;
