@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use varve_engine::compaction::Force;
 use varve_engine::{Engine, Region};
 use varve_model::id::{NodeEpoch, RegionId};
 use varve_model::region::Permit;
@@ -76,7 +75,7 @@ impl Host {
             }
             OrderKind::Truncate(region) => self.region(region)?.truncate().await,
             OrderKind::Flush(region) => self.region(region)?.flush().await,
-            OrderKind::Compact(region) => self.region(region)?.compact(Force::Final).await,
+            OrderKind::Compact(region) => self.region(region)?.compact_all().await,
             OrderKind::Seal(session) => self.engine.seal_session(session).await,
             OrderKind::Forget(session) => self.forget(session).await,
         }

@@ -133,6 +133,7 @@ impl Prepared {
         });
         fence.set(&inner);
         inner.setup.tasks.spawn("engine house", house::keep(Arc::clone(&inner)));
+        inner.setup.tasks.spawn("engine compaction", house::compact(Arc::clone(&inner)));
         Ok(Engine { inner })
     }
 }

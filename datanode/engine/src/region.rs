@@ -291,10 +291,14 @@ impl Region {
         self.job("flush", |shared, _| async move { maintain::flush(&shared).await }).await
     }
 
-    /// Rewrites files until nothing more is worth it; `Final`: into the final order.
-    /// Errors: as [`Region::flush`].
-    pub async fn compact(&self, force: crate::compaction::Force) -> Result<()> {
-        self.job("compact", move |shared, _| async move { maintain::compact(&shared, force).await }).await
+    /// Rewrites files once, if it is worth it. Whether it was. Errors: as [`Region::flush`].
+    pub(crate) async fn compact(&self) -> Result<bool> {
+        self.job("compact", |shared, _| async move { maintain::compact(&shared).await }).await
+    }
+
+    /// Brings all rows written so far into files, and those into their final order. Errors: as [`Region::flush`].
+    pub async fn compact_all(&self) -> Result<()> {
+        self.job("compact all", |shared, _| async move { maintain::compact_all(&shared).await }).await
     }
 
     /// Removes all rows written so far. Writes wait meanwhile. Errors: as [`Region::flush`].
@@ -337,9 +341,14 @@ impl Region {
     }
 
     /// Runs a job to its end even when the caller goes away: a commit must not stop half way.
-    async fn job<F>(&self, name: &'static str, job: impl FnOnce(Arc<Shared>, mpsc::Sender<Command>) -> F) -> Result<()>
+    async fn job<T, F>(
+        &self,
+        name: &'static str,
+        job: impl FnOnce(Arc<Shared>, mpsc::Sender<Command>) -> F,
+    ) -> Result<T>
     where
-        F: Future<Output = Result<()>> + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
     {
         let number = self.shared.jobs.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("job", name, region = %self.id(), job = number);

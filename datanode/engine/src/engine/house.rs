@@ -1,4 +1,7 @@
-//! Background work of a node: looks at all regions every tick, flushes, compacts, deletes.
+//! Background work of a node: looks at all regions every tick, flushes and deletes; beside that, compacts.
+//!
+//! A compaction may take minutes, and memory has to be given back meanwhile: it
+//! has a loop of its own. There the regions take turns, one task each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +9,12 @@ use std::time::Duration;
 use varve_model::{Error, ErrorKind};
 
 use super::Inner;
-use crate::compaction::Force;
 use crate::flush::schedule::{NodeLoad, RegionLoad, pick};
 use crate::region::Region;
 
-/// Runs until the task set stops.
+/// Flushes and deletes until the task set stops.
 pub(super) async fn keep(inner: Arc<Inner>) {
     let (clock, token) = (Arc::clone(&inner.setup.clock), inner.setup.tasks.token().clone());
-    let mut compacted = clock.boot();
     let mut swept = std::collections::BTreeSet::new();
     loop {
         tokio::select! {
@@ -28,11 +29,23 @@ pub(super) async fn keep(inner: Arc<Inner>) {
                 report(&region, "delete orphans", region.collect_orphans().await);
             }
         }
-        if clock.boot().saturating_sub(compacted) >= inner.setup.options.compact_every {
+    }
+}
+
+/// Compacts until the task set stops.
+pub(super) async fn compact(inner: Arc<Inner>) {
+    let (clock, token) = (Arc::clone(&inner.setup.clock), inner.setup.tasks.token().clone());
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = clock.sleep(inner.setup.options.compact_every) => {}
+        }
+        let mut is_due = true;
+        while is_due && !token.is_cancelled() {
+            is_due = false;
             for region in owned(&inner) {
-                report(&region, "compact", region.compact(Force::No).await);
+                is_due |= report(&region, "compact", region.compact().await).unwrap_or(false);
             }
-            compacted = clock.boot();
         }
     }
 }
@@ -71,12 +84,13 @@ async fn flush_due(inner: &Inner) {
 }
 
 /// A failed attempt is repeated at a later tick; losing the region to a newer owner ends it.
-fn report(region: &Region, doing: &str, result: Result<(), Error>) {
-    if let Err(error) = result {
+fn report<T>(region: &Region, doing: &str, result: Result<T, Error>) -> Option<T> {
+    let failed = |error: &Error| {
         if error.kind() == ErrorKind::Fenced {
             tracing::warn!(region = %region.id(), %error, doing, "the region has a newer owner");
         } else {
             tracing::warn!(region = %region.id(), %error, doing, "background work failed and will be tried again");
         }
-    }
+    };
+    result.inspect_err(failed).ok()
 }

@@ -23,7 +23,6 @@ use varve_service::task::Blocking;
 
 use super::*;
 use crate::Ack;
-use crate::compaction::Force;
 use crate::wal::local::{LocalOptions, SimDisk};
 
 mod object;
@@ -244,11 +243,34 @@ async fn flushed_rows_come_from_files_and_the_log_is_freed() {
     assert_eq!(rows.len(), 100);
     assert!(rows.contains(&("a".to_owned(), NOW, 1000)));
     process.region.flush().await.unwrap();
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     assert_eq!(process.rows().await, rows);
     assert_eq!(process.region.statistics().files, 1);
     machine.kill(process);
     assert_eq!(machine.start().await.rows().await, rows);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushes_and_merges_end_while_rows_keep_coming() {
+    let mut machine = Machine::new();
+    let process = machine.start().await;
+    process.write(&[("a", NOW, 0)]).await.unwrap();
+    let work = async {
+        process.region.flush().await.unwrap();
+        let files = process.region.statistics().files;
+        process.region.compact_all().await.unwrap();
+        files
+    };
+    let writes = async {
+        for value in 1..2_000 {
+            process.write(&[("a", NOW + value, value)]).await.unwrap();
+        }
+    };
+    let files = tokio::select! {
+        files = work => files,
+        () = writes => panic!("2,000 writes came before it ended"),
+    };
+    assert!(files <= 2, "{files} files of one flush");
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,7 +337,7 @@ async fn deletes_hold_before_and_after_flush_and_restart() {
     assert_eq!(process.rows().await, expected);
     process.region.flush().await.unwrap();
     assert_eq!(process.rows().await, expected);
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     assert_eq!(process.rows().await, expected);
     machine.kill(process);
     assert_eq!(machine.start().await.rows().await, expected);
@@ -514,7 +536,7 @@ async fn old_rows_are_flushed_and_replaced_files_are_deleted_after_their_grace()
         clock.sleep(Duration::from_secs(7)).await;
         assert_eq!(process.region.statistics().memtable_rows, 0, "round {round}");
     }
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     let files = || async {
         let listed = machine.store.list(Some(&RegionPaths::new(REGION).files()));
         listed.count().await
@@ -658,7 +680,7 @@ async fn every_fail_point_is_passed_and_a_kill_at_any_of_them_loses_nothing() {
                 process.region.flush().await?;
             }
         }
-        process.region.compact(Force::Final).await?;
+        process.region.compact_all().await?;
         process.engine.inner.setup.clock.sleep(Duration::from_secs(200)).await;
         process.region.collect().await
     }

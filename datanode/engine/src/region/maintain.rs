@@ -24,11 +24,15 @@ use crate::wal::Source;
 /// A wall clock that moved this much against the boot clock is not trusted to expire rows.
 const CLOCK_JUMP_MAX: Duration = Duration::from_hours(1);
 
-/// Brings everything written so far into files.
+/// Brings everything written so far into files. What comes meanwhile is the next flush's: with it this one would not
+/// end while writers are quick.
 pub(crate) async fn flush(shared: &Shared) -> Result<()> {
     let mut maintenance = shared.maintenance.lock().await;
+    let upto = Sequence(shared.sequence.load(Ordering::Acquire));
     // A generation whose flush failed comes first: generations are committed in order.
-    while maintenance.flush_one(shared).await.context(|| format!("flush region {}", shared.region()))? {}
+    while maintenance.flush_one(shared).await.context(|| format!("flush region {}", shared.region()))?
+        && maintenance.manifest.state().flushed_to < upto
+    {}
     Ok(())
 }
 
@@ -128,23 +132,38 @@ impl Shared {
     }
 }
 
-/// Rewrites files as long as it is worth it.
-pub(crate) async fn compact(shared: &Shared, force: Force) -> Result<()> {
+/// Brings everything written so far into files, and those into their final order.
+pub(crate) async fn compact_all(shared: &Shared) -> Result<()> {
     let doing = || format!("compact region {}", shared.region());
     let _one = shared.compaction.lock().await;
-    if force == Force::Final {
-        flush(shared).await?;
-    }
+    flush(shared).await?;
+    let upto = shared.version.view().flushed_to;
     expire(shared).await.context(doing)?;
-    while compact_one(shared, force).await.context(doing)? {}
+    while compact_one(shared, Some(upto)).await.context(doing)? {}
     Ok(())
 }
 
-/// One compaction. False when there is nothing to do.
-async fn compact_one(shared: &Shared, force: Force) -> Result<bool> {
+/// Rewrites files once, if it is worth it. Whether it was.
+pub(crate) async fn compact(shared: &Shared) -> Result<bool> {
+    let doing = || format!("compact region {}", shared.region());
+    let _one = shared.compaction.lock().await;
+    expire(shared).await.context(doing)?;
+    compact_one(shared, None).await.context(doing)
+}
+
+/// One compaction: of what is worth it, or of all files with rows up to a sequence. False when there is nothing to do.
+async fn compact_one(shared: &Shared, all_upto: Option<Sequence>) -> Result<bool> {
     let view = shared.version.view();
     let now = Now { wall_nanos: shared.ctx.clock.wall_nanos(), unit: view.table.schema.time_unit() };
-    let Some(task) = compaction::pick(&view.files, &view.tombstones, now, force) else { return Ok(false) };
+    let task = match all_upto {
+        None => compaction::pick(&view.files, &view.tombstones, now, Force::No),
+        Some(upto) => {
+            // Files that were flushed since lie behind all inputs. With them this would not end while writers are quick.
+            let files = view.files.iter().filter(|file| file.seq.1 <= upto).cloned().collect::<Vec<_>>();
+            compaction::pick(&files, &view.tombstones, now, Force::Final)
+        }
+    };
+    let Some(task) = task else { return Ok(false) };
     let output = compaction::run(&shared.ctx, &view, &task).await?;
     drop(view);
     commit_compaction(shared, &task, output).await

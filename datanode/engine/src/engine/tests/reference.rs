@@ -62,7 +62,7 @@ async fn a_file_goes_when_no_reference_names_it() {
     let clock = Arc::clone(&process.engine.inner.setup.clock);
     let (one, two) = (flushed(&machine, &process, 1).await, flushed(&machine, &process, 2).await);
     refer(&machine, "backup-1", [one]).await;
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     clock.sleep(Duration::from_secs(130)).await;
     let left = files(&machine).await;
     assert!(left.contains(&one) && !left.contains(&two), "{left:?}");
@@ -72,7 +72,7 @@ async fn a_file_goes_when_no_reference_names_it() {
     clock.sleep(Duration::from_secs(130)).await;
     assert!(files(&machine).await.contains(&one), "an idle region asks the bucket nothing");
     flushed(&machine, &process, 3).await;
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     clock.sleep(Duration::from_secs(130)).await;
     assert_eq!(files(&machine).await.len(), 1, "the file that is read, and no other");
 }
@@ -83,7 +83,7 @@ async fn what_an_earlier_owner_removed_stays_while_it_is_referred_to() {
     machine.options.orphan_age = Duration::ZERO;
     let process = machine.start().await;
     let (one, two) = (flushed(&machine, &process, 1).await, flushed(&machine, &process, 2).await);
-    process.region.compact(Force::Final).await.unwrap();
+    process.region.compact_all().await.unwrap();
     refer(&machine, "backup-1", [one]).await;
     machine.kill(process);
     let process = machine.start().await;
@@ -144,7 +144,7 @@ async fn a_region_reads_files_of_another_and_removes_none_of_them() {
     let clone = Process { engine: process.engine.clone(), region, tasks: process.tasks.clone() };
     assert_eq!(clone.rows().await, owned(&[("a", NOW, 1), ("b", NOW, 2)]));
 
-    clone.region.compact(Force::Final).await.unwrap();
+    clone.region.compact_all().await.unwrap();
     process.engine.inner.setup.clock.sleep(Duration::from_secs(130)).await;
     assert_eq!(clone.rows().await, process.rows().await);
     assert_eq!(clone.region.statistics().files, 1);
