@@ -251,29 +251,6 @@ async fn flushed_rows_come_from_files_and_the_log_is_freed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flushes_and_merges_end_while_rows_keep_coming() {
-    let mut machine = Machine::new();
-    let process = machine.start().await;
-    process.write(&[("a", NOW, 0)]).await.unwrap();
-    let work = async {
-        process.region.flush().await.unwrap();
-        let files = process.region.statistics().files;
-        process.region.compact_all().await.unwrap();
-        files
-    };
-    let writes = async {
-        for value in 1..2_000 {
-            process.write(&[("a", NOW + value, value)]).await.unwrap();
-        }
-    };
-    let files = tokio::select! {
-        files = work => files,
-        () = writes => panic!("2,000 writes came before it ended"),
-    };
-    assert!(files <= 2, "{files} files of one flush");
-}
-
-#[tokio::test(start_paused = true)]
 async fn acked_rows_survive_power_cuts_and_nothing_comes_twice() {
     for seed in 0..40 {
         let mut machine = Machine::new();

@@ -342,3 +342,28 @@ async fn a_kill_at_any_point_of_log_and_sealing_loses_nothing() {
         assert!(passed.borrow().contains(point), "{point} is never passed");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_and_a_merge_end_while_rows_keep_coming() {
+    let cluster = Cluster::new(9);
+    let process = cluster.start(1).await;
+    process.write(&row(0)).await.unwrap();
+    // A file takes several requests and a write one, so that rows are there again after every file.
+    cluster.bucket.set_rates(FaultRates { latency_max: Duration::from_millis(400), ..FaultRates::default() });
+    let work = async {
+        process.region.flush().await.unwrap();
+        let files = process.region.statistics().files;
+        process.region.compact_all().await.unwrap();
+        files
+    };
+    let writes = async {
+        for value in 1..300 {
+            process.write(&row(value)).await.unwrap();
+        }
+    };
+    let files = tokio::select! {
+        files = work => files,
+        () = writes => panic!("300 writes came before it ended"),
+    };
+    assert!(files <= 2, "{files} files of one flush");
+}
