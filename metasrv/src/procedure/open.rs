@@ -80,11 +80,8 @@ impl Executor {
                 // The region was claimed under a newer grant than we remember.
                 (ErrorKind::Fenced, found) => {
                     tracing::warn!(%region, %epoch, %error, "a grant is older than the region: granting anew");
-                    let head = found.and_then(|found| match found {
-                        Found::Epoch(head) => Some(head),
-                        Found::Owner(_) => None,
-                    });
-                    self.grant_anew(route, head.unwrap_or_default(), None).await?;
+                    let head = if let Some(Found::Epoch(head)) = found { head } else { epoch };
+                    self.grant_anew(route, head, None).await?;
                     return Ok(true);
                 }
                 (_, Some(Found::Owner(owner))) => return self.meet_owner(route, owner).await,
