@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use varve_model::id::{RegionEpoch, RegionId, TableId};
-use varve_model::region::RouteState;
+use varve_model::id::{NodeEpoch, NodeId, RegionEpoch, RegionId, TableId};
+use varve_model::region::{Route, RouteState};
 use varve_model::{Error, Reason, Result};
 
 use crate::kv::key::{RouteKey, RouteRecord};
@@ -34,6 +34,17 @@ pub(crate) struct Settled {
     pub(crate) epoch: RegionEpoch,
     /// The route's state from now on.
     pub(crate) state: RouteState,
+}
+
+/// Whom a region is granted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grantee {
+    /// The session that will own it.
+    pub(crate) session: NodeEpoch,
+    /// The node of that session.
+    pub(crate) node: NodeId,
+    /// An epoch that the region was found to have, if the records may be older than the region.
+    pub(crate) found: Option<RegionEpoch>,
 }
 
 impl Routes {
@@ -72,15 +83,35 @@ impl Routes {
             tables.entry(settled.region.table()).or_default().push(*settled);
         }
         let keys = tables.keys().map(|table| RouteKey::new(*table)).collect::<Vec<_>>();
-        self.update(&keys, |key, record| tables.get(&key.table).is_some_and(|settled| apply(record, settled))).await
+        self.update(&keys, |key, record| Ok(tables.get(&key.table).is_some_and(|settled| apply(record, settled)))).await
+    }
+
+    /// Grants those regions of some tables that `choose` names a session for; it may be asked again.
+    /// Each grant is above every epoch that the region ever had. Errors: `Busy`, and `Internal` without epochs left.
+    pub(crate) async fn grant(
+        &self,
+        tables: &[RouteKey],
+        mut choose: impl FnMut(&Route) -> Option<Grantee>,
+    ) -> Result<()> {
+        let grant = |_: &RouteKey, record: &mut RouteRecord| {
+            let mut changed = false;
+            for route in &mut record.routes {
+                if let Some(grantee) = choose(route) {
+                    *route = granted(route, grantee)?;
+                    changed = true;
+                }
+            }
+            Ok(changed)
+        };
+        self.update(tables, grant).await
     }
 
     /// Changes records in as few transactions as the store takes; `change` says whether it changed one,
-    /// and may be asked again. A table that was dropped meanwhile is left out. Errors: `Busy`.
-    pub(crate) async fn update(
+    /// and may be asked again. A table that was dropped meanwhile is left out. Errors: `Busy` and `change`'s.
+    async fn update(
         &self,
         keys: &[RouteKey],
-        mut change: impl FnMut(&RouteKey, &mut RouteRecord) -> bool,
+        mut change: impl FnMut(&RouteKey, &mut RouteRecord) -> Result<bool>,
     ) -> Result<()> {
         let mut left = keys;
         let mut tries = 0;
@@ -91,7 +122,7 @@ impl Routes {
                 let key = &left[taken];
                 taken += 1;
                 let Some(mut found) = self.records.get(key).await? else { continue };
-                if change(key, &mut found.record) {
+                if change(key, &mut found.record)? {
                     txn.expect(key, found.revision);
                     txn.put(key, &found.record)?;
                 }
@@ -107,6 +138,19 @@ impl Routes {
         }
         Ok(())
     }
+}
+
+/// A route's next grant.
+fn granted(route: &Route, grantee: Grantee) -> Result<Route> {
+    let newest = grantee.found.map_or(route.epoch, |found| found.max(route.epoch));
+    let epoch = newest.0.checked_add(1).ok_or_else(|| Error::internal("epochs are used up"))?;
+    Ok(Route {
+        region: route.region,
+        epoch: RegionEpoch(epoch),
+        owner: grantee.session,
+        node: grantee.node,
+        state: RouteState::Opening,
+    })
 }
 
 /// Sets the states of grants that are still current; whether anything changed.

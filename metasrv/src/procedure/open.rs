@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use varve_model::id::{NodeEpoch, RegionEpoch, TableId};
+use varve_model::id::{NodeEpoch, TableId};
 use varve_model::region::{Route, RouteState};
 use varve_model::table::{TableInfo, Ttl};
-use varve_model::{Error, ErrorKind, Result};
+use varve_model::{ErrorKind, Result};
 use varve_proto::metasrv::{Found, Grant, OrderKind};
 
 use super::region::longer;
 use super::{Executor, Job};
-use crate::kv::key::{RouteKey, RouteRecord};
-use crate::registry::{Failure, Member};
-use crate::route::Settled;
+use crate::kv::key::RouteKey;
+use crate::registry::Failure;
+use crate::route::{Grantee, Settled};
 
 impl Executor {
     /// Queues the orders to open, so that they are there when the owner's first beat is answered:
@@ -80,8 +80,8 @@ impl Executor {
                 // The region was claimed under a newer grant than we remember.
                 (ErrorKind::Fenced, found) => {
                     tracing::warn!(%region, %epoch, %error, "a grant is older than the region: granting anew");
-                    let head = if let Some(Found::Epoch(head)) = found { head } else { epoch };
-                    self.grant_anew(route, head, None).await?;
+                    let found = if let Some(Found::Epoch(head)) = found { Some(head) } else { None };
+                    self.grant_anew(route, Grantee { session: route.owner, node: route.node, found }).await?;
                     return Ok(true);
                 }
                 (_, Some(Found::Owner(owner))) => return self.meet_owner(route, owner).await,
@@ -102,7 +102,7 @@ impl Executor {
         let living = self.registry.placeable(self.clock.boot()).into_iter().find(|member| member.session == owner);
         if let Some(living) = living {
             tracing::warn!(%region, %owner, "the region's owner lives and was forgotten: it keeps the region");
-            self.grant_anew(route, route.epoch, Some(living)).await?;
+            self.grant_anew(route, Grantee { session: owner, node: living.node, found: None }).await?;
             return Ok(true);
         }
         tracing::warn!(%region, %owner, "the region's owner may be alive: its end is waited for");
@@ -110,18 +110,10 @@ impl Executor {
         Ok(false)
     }
 
-    /// Grants again, to another owner if one is named, above the refused epoch and the one that the region was found
-    /// to have: metadata that came from an old backup must not give an epoch twice.
-    async fn grant_anew(&self, refused: &Route, found: RegionEpoch, owner: Option<Member>) -> Result<()> {
-        let key = RouteKey::new(refused.region.table());
-        let above = |epoch: RegionEpoch| epoch.0.checked_add(1).ok_or_else(|| Error::internal("epochs are used up"));
-        let epoch = RegionEpoch(above(refused.epoch)?.max(above(found)?));
-        let (owner, node) = owner.map_or((refused.owner, refused.node), |member| (member.session, member.node));
-        let grant = |_: &RouteKey, record: &mut RouteRecord| {
-            let route = record.routes.iter_mut().find(|route| *route == refused);
-            route.map(|route| *route = Route { epoch, owner, node, ..*route }).is_some()
-        };
-        self.routes.update(&[key], grant).await
+    /// Grants again, unless another did.
+    async fn grant_anew(&self, refused: &Route, grantee: Grantee) -> Result<()> {
+        let table = RouteKey::new(refused.region.table());
+        self.routes.grant(&[table], |route| (route == refused).then_some(grantee)).await
     }
 }
 

@@ -5,17 +5,18 @@
 //! datanode has reported every lane sealed. Sealing fences, not time: should the
 //! session be alive after all, its next write meets the seal.
 
-use varve_model::id::{NodeEpoch, NodeId, RegionEpoch};
-use varve_model::region::{Route, RouteState};
+use varve_model::id::{NodeEpoch, NodeId};
+use varve_model::region::Route;
 use varve_model::{Error, Result};
 use varve_proto::metasrv::{Life, OrderKind};
 
-use crate::kv::key::{RouteKey, RouteRecord, SessionKey, SessionRecord, SessionState};
+use crate::kv::key::{RouteKey, SessionKey, SessionRecord, SessionState};
 use crate::kv::{Change, Versioned};
 use crate::placement::{Candidate, replace};
 use crate::procedure::region::longer;
 use crate::procedure::{Executor, Job};
 use crate::registry::Member;
+use crate::route::Grantee;
 
 /// Starts the failover of a session, unless it is under way.
 pub(super) fn start(executor: &Executor, session: NodeEpoch) {
@@ -113,23 +114,17 @@ async fn grant(executor: &Executor, session: NodeEpoch, node: NodeId) -> Result<
             // Reconcile comes back when a datanode is there.
             return Ok(());
         }
-        let grant = |_: &RouteKey, record: &mut RouteRecord| {
-            let moved = record.routes.iter_mut().filter(|route| route.owner == session);
-            // Regions may have come (a table created on the dying session): the owners go round.
-            moved.zip(owners.iter().cycle()).map(|(route, owner)| regrant(route, *owner)).count() > 0
+        // Regions may have come (a table created on the dying session): the owners go round.
+        let mut owners = owners.iter().cycle();
+        let next = |route: &Route| {
+            let owner = if route.owner == session { owners.next() } else { None }?;
+            Some(Grantee { session: owner.session, node: owner.node, found: None })
         };
-        executor.routes.update(&[key], grant).await?;
+        executor.routes.grant(&[key], next).await?;
         tracing::info!(table = %key.table, %session, regions = owned, "regions are granted to other datanodes");
         executor.start_opening(key.table);
     }
     Ok(())
-}
-
-fn regrant(route: &mut Route, owner: Candidate) {
-    route.epoch = RegionEpoch(route.epoch.0 + 1);
-    route.owner = owner.session;
-    route.node = owner.node;
-    route.state = RouteState::Opening;
 }
 
 fn candidates(executor: &Executor) -> Vec<Candidate> {

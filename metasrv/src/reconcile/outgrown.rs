@@ -10,8 +10,9 @@ use varve_model::Result;
 use varve_model::id::{NodeEpoch, RegionEpoch, RegionId, TableId};
 use varve_model::region::{Route, RouteState};
 
-use crate::kv::key::{RouteKey, RouteRecord};
+use crate::kv::key::RouteKey;
 use crate::procedure::{Executor, Job};
+use crate::route::Grantee;
 
 /// Who serves each region, under which grant.
 pub(super) type Served = BTreeMap<RegionId, (NodeEpoch, RegionEpoch)>;
@@ -33,20 +34,12 @@ pub(super) fn start(executor: &Executor, table: TableId, served: &Served) {
 }
 
 async fn regrant(executor: &Executor, table: TableId, served: &Served) -> Result<()> {
-    let grant = |_: &RouteKey, record: &mut RouteRecord| {
-        let mut changed = false;
-        for route in &mut record.routes {
-            // The last epoch there is has no successor; nobody gets there by counting.
-            let above = newer_epoch(served, route).and_then(|epoch| epoch.0.checked_add(1));
-            if let Some(above) = above {
-                tracing::warn!(region = %route.region, owner = %route.owner, "a route is older than its region");
-                *route = Route { epoch: RegionEpoch(above), state: RouteState::Opening, ..*route };
-                changed = true;
-            }
-        }
-        changed
+    let keep = |route: &Route| {
+        let found = newer_epoch(served, route)?;
+        tracing::warn!(region = %route.region, owner = %route.owner, "a route is older than its region");
+        Some(Grantee { session: route.owner, node: route.node, found: Some(found) })
     };
-    executor.routes.update(&[RouteKey::new(table)], grant).await?;
+    executor.routes.grant(&[RouteKey::new(table)], keep).await?;
     executor.start_opening(table);
     Ok(())
 }

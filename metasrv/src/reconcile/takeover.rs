@@ -8,15 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use varve_model::id::{NodeEpoch, RegionEpoch, TableId};
-use varve_model::region::RouteState;
+use varve_model::id::{NodeEpoch, TableId};
 use varve_model::{Error, Result};
 use varve_proto::metasrv::Registration;
 
 use super::{failover, member};
-use crate::kv::key::{CounterKey, CounterRecord, RouteKey, RouteRecord, SessionKey, SessionRecord, SessionState};
+use crate::kv::key::{CounterKey, CounterRecord, RouteKey, SessionKey, SessionRecord, SessionState};
 use crate::kv::{Change, Versioned};
 use crate::procedure::{Executor, Job};
+use crate::route::Grantee;
 
 /// Times a transaction is tried again when another came between.
 const TRIES_MAX: usize = 64;
@@ -136,17 +136,8 @@ pub(super) async fn take_over(
         }
     }
     let keys = tables.values().copied().collect::<Vec<_>>();
-    let grant = |_: &RouteKey, found: &mut RouteRecord| {
-        let owned = found.routes.iter_mut().filter(|route| earlier.contains(&route.owner));
-        let granted = owned.map(|route| {
-            route.epoch = RegionEpoch(route.epoch.0 + 1);
-            route.owner = session;
-            route.node = record.node;
-            route.state = RouteState::Opening;
-        });
-        granted.count() > 0
-    };
-    executor.routes.update(&keys, grant).await?;
+    let grantee = Grantee { session, node: record.node, found: None };
+    executor.routes.grant(&keys, |route| earlier.contains(&route.owner).then_some(grantee)).await?;
     Ok(tables.into_keys().collect())
 }
 
