@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,15 @@ impl Account {
         Ok(Charge { account: self.clone(), bytes })
     }
 
-    /// A charge of nothing, to be [`Charge::set`].
+    /// Charges a request, or what is made of it. Errors: `Busy` as [`Account::charge`], but `InvalidRequest/TooLarge`
+    /// when it would not fit into the empty account either: no pause helps, only a smaller request.
+    pub fn admit(&self, bytes: u64) -> Result<Charge> {
+        let mut charge = self.empty();
+        charge.admit(bytes)?;
+        Ok(charge)
+    }
+
+    /// A charge of nothing, to be [`Charge::set`] or to [`Charge::admit`].
     pub fn empty(&self) -> Charge {
         Charge { account: self.clone(), bytes: 0 }
     }
@@ -55,6 +63,16 @@ impl Account {
             )));
         }
         Ok(())
+    }
+
+    /// Errors: `InvalidRequest/TooLarge` when so much never fits.
+    fn check(&self, bytes: u64) -> Result<()> {
+        if bytes > self.0.bytes_max {
+            let (name, bytes_max) = (self.0.name, self.0.bytes_max);
+            let text = format!("{bytes} bytes of memory are asked for, account '{name}' has {bytes_max} in all");
+            return Err(Error::invalid(text).with_reason(Reason::TooLarge));
+        }
+        self.0.parent.as_ref().map_or(Ok(()), |parent| parent.check(bytes))
     }
 
     fn sub(&self, bytes: u64) {
@@ -96,6 +114,14 @@ impl Charge {
     /// Bytes charged.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Charges more of the same request. Errors: those of [`Account::admit`] for all of it; nothing is added then.
+    pub fn admit(&mut self, bytes: u64) -> Result<()> {
+        self.account.check(self.bytes.saturating_add(bytes))?;
+        self.account.add(bytes)?;
+        self.bytes += bytes;
+        Ok(())
     }
 
     /// Gives bytes back before the drop; at most all of them.

@@ -206,7 +206,7 @@ impl Region {
         if batch.rows() == 0 {
             return Ok(Ack { sequence: Sequence(self.shared.sequence.load(Ordering::Acquire)), rows: 0 });
         }
-        let charge = self.shared.memory.charge(batch.bytes_len() as u64)?;
+        let charge = self.shared.memory.admit(batch.bytes_len() as u64)?;
         self.send(|asker| Command::Insert { batch, charge, asker }).await
     }
 

@@ -99,19 +99,15 @@ impl Stream {
         self.inlet.inbox.advance(bytes);
     }
 
-    /// Charges `len` more bytes of a packet, before they are read. Errors: `Busy`; they can be discarded then.
+    /// Charges `len` more bytes of a packet, before they are read. Errors: `Busy`, or
+    /// `InvalidRequest/TooLarge` when they never fit; they can be discarded then.
     pub(crate) fn admit(&self, packet: &mut Packet, len: usize) -> Result<()> {
         let whole = packet.bytes.len() + len;
         if whole <= SMALL_BYTES {
             return Ok(());
         }
-        let charged = packet.charge.as_ref().map_or(0, Charge::bytes);
-        let more = self.memory.charge((whole * COPIES) as u64 - charged)?;
-        match &mut packet.charge {
-            Some(charge) => charge.absorb(more),
-            charge => *charge = Some(more),
-        }
-        Ok(())
+        let charge = packet.charge.get_or_insert_with(|| self.memory.empty());
+        charge.admit((whole * COPIES) as u64 - charge.bytes())
     }
 
     /// Reads `len` more bytes of a packet, which were admitted. Not cancel-safe: what it read of a large one is lost.

@@ -43,7 +43,7 @@ impl Dispatch {
             return Ok(0);
         }
         let bytes = writes.iter().map(bytes_of).sum::<usize>();
-        let _charge = self.memory.charge(bytes as u64)?;
+        let _charge = self.memory.admit(bytes as u64)?;
         let progress = Mutex::new(Progress { pending: writes, rows: 0 });
         let attempt = |view: Arc<View>| self.attempt(view, &progress, deadline);
         deadline.bound("the write", with_routes(&self.feed, attempt)).await?;

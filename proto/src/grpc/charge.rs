@@ -97,9 +97,9 @@ struct Purse {
 }
 
 impl Purse {
-    /// Errors: `Busy` when it is full and may refuse.
+    /// Errors: those of [`Account::admit`] when it may refuse.
     fn charge(&self, bytes: u64) -> Result<Charge> {
-        if bytes > 0 && self.may_refuse { self.account.charge(bytes) } else { Ok(unrefused(&self.account, bytes)) }
+        if bytes > 0 && self.may_refuse { self.account.admit(bytes) } else { Ok(unrefused(&self.account, bytes)) }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::ErrorKind;
 
 #[test]
 fn a_full_parent_refuses_and_nothing_leaks() {
@@ -27,4 +28,24 @@ fn a_charge_that_follows_may_pass_the_limit_and_fills_the_account() {
     assert_eq!((a.bytes(), root.bytes()), (20, 20));
     drop(held);
     assert_eq!((a.bytes(), root.bytes()), (0, 0));
+}
+
+#[test]
+fn a_request_that_never_fits_is_too_large_and_not_busy() {
+    let root = Account::root("root", 100);
+    let (a, b) = (root.child("a", 200), root.child("b", 50));
+    let kind = |refused: Result<()>| refused.map_err(|error| (error.kind(), error.reason())).expect_err("refused");
+    let never = (ErrorKind::InvalidRequest, Reason::TooLarge);
+    assert_eq!(kind(a.admit(101).map(drop)), never);
+    assert_eq!(kind(b.admit(51).map(drop)), never);
+    let mut held = b.admit(30).expect("fits");
+    assert_eq!(kind(held.admit(21)), never);
+    assert_eq!(kind(held.admit(u64::MAX)), never);
+    let later = (ErrorKind::Busy, Reason::Overload);
+    assert_eq!(kind(b.admit(21).map(drop)), later);
+    assert_eq!(kind(a.admit(71).map(drop)), later);
+    held.admit(20).expect("fits");
+    assert_eq!((held.bytes(), b.bytes(), root.bytes()), (50, 50, 50));
+    drop(held);
+    assert_eq!((b.bytes(), root.bytes()), (0, 0));
 }

@@ -28,7 +28,7 @@ pub fn too_large(message: impl Into<String>) -> Error {
 /// Reads the whole body.
 ///
 /// Errors: `InvalidRequest/TooLarge` as soon as the announced or the read
-/// length is over the limit; `Busy` when the memory account is full;
+/// length is over the limit or can never be held; `Busy` when the memory account is full;
 /// `Timeout` when the client stops sending; `InvalidRequest` when it breaks off.
 pub async fn read(app: &App, headers: &HeaderMap, mut body: Body) -> Result<Received> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -36,7 +36,7 @@ pub async fn read(app: &App, headers: &HeaderMap, mut body: Body) -> Result<Rece
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
         return Err(over());
     }
-    let mut charge = app.setup.memory.charge(announced.unwrap_or(0) as u64)?;
+    let mut charge = app.setup.memory.admit(announced.unwrap_or(0) as u64)?;
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     loop {
@@ -55,7 +55,7 @@ pub async fn read(app: &App, headers: &HeaderMap, mut body: Body) -> Result<Rece
             return Err(over());
         }
         if len as u64 > charge.bytes() {
-            charge.absorb(app.setup.memory.charge(len as u64 - charge.bytes())?);
+            charge.admit(len as u64 - charge.bytes())?;
         }
         if whole.is_empty() && joined.is_empty() {
             // Most small bodies come in one piece: no copy.

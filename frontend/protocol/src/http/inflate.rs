@@ -57,7 +57,7 @@ fn gunzip(body: &[u8], memory: &Account) -> Result<(Vec<u8>, Charge)> {
     // Texts inflate to about four times their size.
     let mut step = (body.len() * 4).clamp(STEP_BYTES_MIN, bytes_max + 1);
     loop {
-        charge.absorb(memory.charge(step as u64)?);
+        charge.admit(step as u64)?;
         inflated.reserve_exact(step);
         let read = reader.by_ref().take(step as u64).read_to_end(&mut inflated).map_err(|error| {
             let text = match error.kind() {

@@ -53,7 +53,7 @@ impl Params {
         }
         let received = body::read(app, &parts.headers, request_body).await?;
         // The body's own charge ends with the body.
-        let mut charge = app.setup.memory.charge(decoded_bytes_max(&received.bytes)? as u64)?;
+        let mut charge = app.setup.memory.admit(decoded_bytes_max(&received.bytes)? as u64)?;
         let mut pairs = params.pairs;
         pairs.extend(decode(received.bytes).await?);
         let held = pairs.iter().map(|pair| size_of_val(pair) + pair.0.capacity() + pair.1.capacity());

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use arrow_schema::DataType;
 use bytes::{BufMut, Bytes};
-use varve_model::budget::Charge;
+use varve_model::budget::{Account, Charge};
 use varve_model::limits::BODY_BYTES_MAX;
 use varve_model::value::Value;
-use varve_model::{ErrorKind, Reason};
+use varve_model::{ErrorKind, Reason, Result};
 
 use super::connection::Connection;
 use super::encode::Format;
@@ -52,12 +52,11 @@ struct Long {
 const PIECE_BYTES: usize = 64;
 
 impl Long {
-    fn push(&mut self, param: u16, data: &[u8], charge: Charge) {
+    fn push(&mut self, param: u16, data: &[u8], memory: &Account) -> Result<()> {
+        let charge = self.charge.get_or_insert_with(|| memory.empty());
+        charge.admit((data.len() * 2 + PIECE_BYTES) as u64)?;
         self.values.entry(param).or_default().extend_from_slice(data);
-        match &mut self.charge {
-            Some(all) => all.absorb(charge),
-            all => *all = Some(charge),
-        }
+        Ok(())
     }
 }
 
@@ -89,7 +88,7 @@ impl Connection {
         let params = prepared.params;
         let per_param = size_of::<Option<DataType>>() + size_of::<params::Sent>() + size_of::<Value>();
         let held = size_of::<Statement>() + sql.len() + params.len() * per_param;
-        let charge = self.shared.memory.charge(held as u64)?;
+        let charge = self.shared.memory.admit(held as u64)?;
         let id = self.next_statement;
         self.next_statement = id.wrapping_add(1);
         self.wire.outbox.put(|out| {
@@ -138,11 +137,8 @@ impl Connection {
             let code = failure::code(ErrorKind::InvalidRequest, Reason::TooLarge);
             let text = format!("long data of all parameters exceeds {BODY_BYTES_MAX} bytes");
             statement.lose(Failure::new(code, text));
-        } else {
-            match memory.charge((data.len() * 2 + PIECE_BYTES) as u64) {
-                Ok(charge) => statement.long.push(param, data, charge),
-                Err(error) => statement.lose(Failure::of(&error)),
-            }
+        } else if let Err(error) = statement.long.push(param, data, &memory) {
+            statement.lose(Failure::of(&error));
         }
     }
 

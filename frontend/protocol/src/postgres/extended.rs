@@ -78,7 +78,7 @@ impl Connection {
         let charge = |sql: &str, types: &[u32], columns: &[Column]| {
             let columns = columns.iter().map(|column| size_of_val(column) + column.name.len()).sum::<usize>();
             let bytes = size_of::<Statement>() + name.len() + sql.len() + size_of_val(types) + columns;
-            memory.charge(bytes as u64)
+            memory.admit(bytes as u64)
         };
         if is_empty(&sql) {
             let charge = charge("", &declared, &[])?;
@@ -129,7 +129,7 @@ impl Connection {
         let params = values.collect::<Result<Vec<_>, _>>()?;
         let formats = bind.result_formats;
         let held = size_of::<Portal>() + bind.portal.len() + size_of_val(&formats[..]) + params::bytes(&params);
-        let charge = self.shared.memory.charge(held as u64)?;
+        let charge = self.shared.memory.admit(held as u64)?;
         let portal = Portal { statement, params, formats, state: State::Bound, _charge: charge };
         self.portals.insert(bind.portal, portal);
         self.wire.put(&Out::BindComplete(BindComplete::new()))

@@ -68,7 +68,7 @@ impl DatanodeApi for DatanodeClient {
         let message = write::request_to_wire(&request)?;
         // From here on the message has the rows.
         drop(request);
-        let _until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let _until_answered = self.account.admit(message.encoded_len() as u64)?;
         let request = call::request(context, message);
         let reply = self.calls.clone().write(request).await.map_err(|status| from_status(&status))?;
         let (_, reply, _charge) = reply.into_parts();
@@ -84,7 +84,7 @@ impl DatanodeApi for DatanodeClient {
             ScanTicket::Exchange(ticket) => wire::scan_request::Ticket::Exchange(ticket),
         };
         let message = wire::ScanRequest { ticket: Some(ticket) };
-        let until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let until_answered = self.account.admit(message.encoded_len() as u64)?;
         let window = self.account.charge(u64::from(window::STREAM_WINDOW_BYTES))?;
         let request = call::request(context, message);
         let reply = self.scans.clone().scan(request).await.map_err(|status| from_status(&status))?;
@@ -99,7 +99,7 @@ impl DatanodeApi for DatanodeClient {
 
     async fn describe(&self, context: &Call, request: DescribeRequest) -> Result<Description> {
         let message = describe::request_to_wire(&request)?;
-        let _until_answered = self.account.charge(message.encoded_len() as u64)?;
+        let _until_answered = self.account.admit(message.encoded_len() as u64)?;
         let request = call::request(context, message);
         let reply = self.calls.clone().describe(request).await.map_err(|status| from_status(&status))?;
         let (_, reply, _charge) = reply.into_parts();

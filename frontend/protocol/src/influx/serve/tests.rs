@@ -205,8 +205,13 @@ async fn what_a_body_inflates_to_is_charged_as_it_grows() {
     let server = Server::with(1 << 20).await;
     let text = |bytes: usize| gzip(&b"m v=1\n".repeat(bytes / 6));
     assert_eq!(post_coded(&server, "/write?db=d", "gzip", text(400 << 10)).await.status, 204);
-    let reply = post_coded(&server, "/write?db=d", "gzip", text(2 << 20)).await;
+    let full = server.memory.charge(700 << 10).expect("room");
+    let reply = post_coded(&server, "/write?db=d", "gzip", text(400 << 10)).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
+    drop(full);
+    // No pause makes room for it.
+    let reply = post_coded(&server, "/write?db=d", "gzip", text(2 << 20)).await;
+    assert_eq!(reply.status, 413, "{}", reply.text());
     assert!(soon(|| server.memory.bytes() == 0).await, "{}", server.memory.bytes());
 }
 

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use tracing::Instrument;
 use varve_model::budget::Charge;
@@ -14,9 +13,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::failure;
 use crate::gateway::{Query, Written};
+use crate::http::body::{self, Received};
 use crate::http::inflate::Coding;
 use crate::http::params::Params;
-use crate::http::{App, body, reply};
+use crate::http::{App, reply};
 use crate::influx::decode::{Decoded, Times, decode};
 use crate::influx::outcome::{self, Failure};
 use crate::influx::precision::{Api, scale_nanos};
@@ -77,17 +77,16 @@ async fn write(api: Api, app: &App, request: Request<Body>) -> Result<(), Failur
     let coding = Coding::of(&parts.headers).map_err(refuse)?;
     let times = Times { scale_nanos, arrival_nanos: app.setup.clock.wall_nanos() };
 
-    let mut received = body::read(app, &parts.headers, request_body).await.map_err(refuse)?;
+    let received = body::read(app, &parts.headers, request_body).await.map_err(refuse)?;
     let is_keyed = session.idempotency_key.is_some();
-    let text = decode_body(app, received.bytes, coding, times, is_keyed).await.map_err(refuse)?;
-    let Text { mut decoded, columns, digest } = text;
+    let text = decode_body(app, received, coding, times, is_keyed).await.map_err(refuse)?;
+    let Text { mut decoded, charge, digest } = text;
     session.body = digest;
-    received.charge.absorb(columns);
 
     let rows = std::mem::take(&mut decoded.rows);
     let lines_stored = rows.len();
     // Also without rows: an unknown database is named before bad lines are.
-    let written = match store(app, session.clone(), rows, received.charge).await {
+    let written = match store(app, session.clone(), rows, charge).await {
         Ok(written) => written,
         Err(error) if (error.kind(), error.reason()) == (ErrorKind::NotFound, Reason::Database) => {
             return Err(missing(api, app, &session, &target).await);
@@ -150,8 +149,8 @@ fn session(app: &App, headers: &HeaderMap, params: &Params, target: &Target) -> 
 #[derive(Debug)]
 struct Text {
     decoded: Decoded,
-    /// For the columns of the rows.
-    columns: Charge,
+    /// The body's, and for the columns of the rows.
+    charge: Charge,
     /// See [`digest`].
     digest: Option<u128>,
 }
@@ -165,18 +164,19 @@ fn digest(text: &[u8], times: Times) -> u128 {
 }
 
 /// Inflates and decodes, off the event loop when it takes long; `is_keyed`: the text is hashed, too.
-async fn decode_body(app: &App, body: Bytes, coding: Coding, times: Times, is_keyed: bool) -> Result<Text> {
+async fn decode_body(app: &App, received: Received, coding: Coding, times: Times, is_keyed: bool) -> Result<Text> {
+    let Received { bytes, mut charge } = received;
     let seed = app.hash_seed;
-    let small = coding == Coding::Identity && body.len() <= INLINE_BYTES_MAX;
+    let small = coding == Coding::Identity && bytes.len() <= INLINE_BYTES_MAX;
     let memory = app.setup.memory.clone();
     let work = move || {
         let timer = StageTimer::start(Stage::Decode);
-        // The charge ends with the text.
-        let (text, _charge) = coding.decode(body, &memory)?;
-        let columns = memory.charge(text.len() as u64 * COLUMN_BYTES_PER_TEXT_BYTE)?;
+        // What it inflates to is charged as long as there is the text.
+        let (text, _inflated) = coding.decode(bytes, &memory)?;
+        charge.admit(text.len() as u64 * COLUMN_BYTES_PER_TEXT_BYTE)?;
         let decoded = decode(&text, times, seed);
         timer.finish(decoded.rows.len(), text.len());
-        Ok(Text { decoded, columns, digest: is_keyed.then(|| digest(&text, times)) })
+        Ok(Text { decoded, charge, digest: is_keyed.then(|| digest(&text, times)) })
     };
     if small { work() } else { app.tasks.blocking("decode", work).await? }
 }

@@ -27,8 +27,10 @@ async fn a_packet_without_room_is_refused_and_the_connection_lives_on() {
     let server = Server::with(256 << 10).await;
     server.mock.answer("good", Answer::Batches(vec![numbers(1)]));
     let mut raw = server.client().await;
-    for bytes in [200 << 10, 17 << 20] {
-        assert_eq!(code(&raw.ask(3, &vec![b'x'; bytes]).await), (1041, "HY000".to_owned()));
+    for (full, bytes, refused) in [(100 << 10, 100 << 10, 1041), (0, 200 << 10, 1153), (0, 17 << 20, 1153)] {
+        let full = server.memory.charge(full).expect("room");
+        assert_eq!(code(&raw.ask(3, &vec![b'x'; bytes]).await), (refused, "HY000".to_owned()));
+        drop(full);
         assert_eq!(raw.query("good").await.1.len(), 1);
     }
     assert!(server.is_idle().await, "{}", server.memory.bytes());
@@ -38,10 +40,12 @@ async fn a_packet_without_room_is_refused_and_the_connection_lives_on() {
 
 #[tokio::test]
 async fn each_part_of_a_packet_is_charged_before_it_is_read() {
-    let server = Server::with(40 << 20).await;
+    let server = Server::with(64 << 20).await;
     let mut raw = server.client().await;
     // Room for the first part, and not for the second.
+    let full = server.memory.charge(24 << 20).expect("room");
     assert_eq!(code(&raw.ask(3, &vec![b'x'; 30 << 20]).await).0, 1041);
+    drop(full);
     assert_eq!(raw.ask(0x0e, b"").await[0], 0);
     assert!(server.is_idle().await, "{}", server.memory.bytes());
     // Both fit: the text is too long for SQL then.
@@ -81,12 +85,12 @@ async fn long_data_without_room_is_told_at_the_execution() {
     let mut raw = server.client().await;
     let (insert, ..) = prepare(&mut raw, "i").await;
     let values = [0, 1, 0xfd, 0];
-    // One piece that is too large, and pieces that are too many.
-    for (pieces, bytes) in [(1, 200 << 10), (20, 10 << 10)] {
+    // One piece that never finds room, and pieces of which the last finds none.
+    for (pieces, bytes, refused) in [(1, 200 << 10, 1153), (20, 10 << 10, 1041)] {
         for _ in 0..pieces {
             send_long(&mut raw, insert, &vec![b'x'; bytes]).await;
         }
-        assert_eq!(code(&raw.ask(0x17, &execution(insert, &values)).await), (1041, "HY000".to_owned()));
+        assert_eq!(code(&raw.ask(0x17, &execution(insert, &values)).await), (refused, "HY000".to_owned()));
         assert!(server.is_idle().await, "{}", server.memory.bytes());
     }
     for _ in 0..5 {

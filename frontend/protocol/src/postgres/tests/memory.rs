@@ -40,11 +40,16 @@ impl Server {
 
 #[tokio::test]
 async fn a_message_without_room_is_refused_and_the_connection_lives_on() {
-    let server = Server::with(256 << 10).await;
+    let server = Server::with(1 << 20).await;
     server.mock.answer("good", Answer::Batches(vec![numbers(1)]));
     server.mock.params.lock().insert("i".to_owned(), vec![Some(DataType::Utf8)]);
     let mut raw = server.started().await;
-    let large = "x".repeat(200 << 10);
+    raw.send(&query(&"x".repeat(600 << 10))).await;
+    let answer = raw.until(b'Z').await;
+    assert_eq!(kinds(&answer), "EZ");
+    assert_eq!(state(&answer[0].1), "54000", "it never finds room");
+    let full = server.memory.charge(800 << 10).expect("room");
+    let large = "x".repeat(150 << 10);
     raw.send(&query(&large)).await;
     let answer = raw.until(b'Z').await;
     assert_eq!(kinds(&answer), "EZ");
@@ -54,6 +59,7 @@ async fn a_message_without_room_is_refused_and_the_connection_lives_on() {
     let answer = raw.until(b'Z').await;
     assert_eq!(kinds(&answer), "1EZ");
     assert_eq!(state(&answer[1].1), "53000");
+    drop(full);
     // What has no meaning is no error, however long it is.
     raw.send(&[packet(b'd', large.repeat(10).as_bytes()), query("good")].concat()).await;
     assert_eq!(kinds(&raw.until(b'Z').await), "TDCZ");

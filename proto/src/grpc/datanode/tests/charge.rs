@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use varve_model::Reason;
 use varve_model::budget::Charge;
 
 use super::*;
@@ -86,8 +87,13 @@ fn large(bytes: u64) -> WriteRequest {
 
 /// Fills the account to its limit.
 fn fill(account: &Account) -> Charge {
+    leave(account, 0)
+}
+
+/// Fills the account up to so many bytes.
+fn leave(account: &Account, room: u64) -> Charge {
     let mut filling = account.empty();
-    filling.set(account.bytes_max() - account.bytes());
+    filling.set(account.bytes_max() - account.bytes() - room);
     filling
 }
 
@@ -95,6 +101,11 @@ fn assert_busy<T: std::fmt::Debug>(result: Result<T>) {
     let error = result.expect_err("there is no room");
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     assert!(error.message().contains("memory account 'test' is full"), "{error}");
+}
+
+fn assert_too_large<T: std::fmt::Debug>(result: Result<T>) {
+    let error = result.expect_err("there is never room");
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::InvalidRequest, Reason::TooLarge), "{error}");
 }
 
 #[tokio::test]
@@ -122,7 +133,8 @@ async fn a_call_that_is_cancelled_gives_back_its_memory() {
 
 #[tokio::test]
 async fn a_write_that_finds_no_room_is_busy_and_the_connection_lives_on() {
-    let ends = Ends::with(AMPLE, 1 << 20).await;
+    let ends = Ends::with(AMPLE, AMPLE).await;
+    let full = leave(&ends.asked.requests, 1 << 20);
     // Answered over the same connection.
     let (described, ()) = meanwhile(&ends, ends.describe("wait"), async || {
         assert_busy(ends.client.write(&call("r"), large(LARGE)).await);
@@ -131,13 +143,27 @@ async fn a_write_that_finds_no_room_is_busy_and_the_connection_lives_on() {
     })
     .await;
     described.expect("answer");
+    drop(full);
     ends.settle().await;
 }
 
 #[tokio::test]
+async fn what_never_finds_room_at_one_end_is_too_large() {
+    for (asking, asked) in [(AMPLE, 1 << 20), (1 << 20, AMPLE)] {
+        let ends = Ends::with(asking, asked).await;
+        assert_too_large(ends.client.write(&call("r"), large(LARGE)).await);
+        assert_too_large(ends.describe("large").await);
+        ends.client.write(&call("r"), request()).await.expect("a small one fits");
+        ends.settle().await;
+    }
+}
+
+#[tokio::test]
 async fn a_caller_without_room_asks_nobody() {
-    let ends = Ends::with(1 << 20, AMPLE).await;
+    let ends = Ends::with(AMPLE, AMPLE).await;
+    let full = leave(&ends.asking, 1 << 20);
     assert_busy(ends.client.write(&call("wait"), large(LARGE)).await);
+    drop(full);
     let full = fill(&ends.asking);
     assert_busy(ends.describe("wait").await);
     assert_busy(ends.scan(b"silent").await);
@@ -149,10 +175,12 @@ async fn a_caller_without_room_asks_nobody() {
 
 #[tokio::test]
 async fn a_large_answer_is_refused_where_there_is_no_room_for_it() {
-    for (asking, asked) in [(AMPLE, 1 << 20), (1 << 20, AMPLE)] {
-        let ends = Ends::with(asking, asked).await;
+    for fill_asked in [true, false] {
+        let ends = Ends::with(AMPLE, AMPLE).await;
+        let full = leave(if fill_asked { &ends.asked.requests } else { &ends.asking }, 1 << 20);
         assert_busy(ends.describe("large").await);
         ends.describe("small").await.expect("answer");
+        drop(full);
         ends.settle().await;
     }
 }
