@@ -87,7 +87,7 @@ impl Routes {
     }
 
     /// Grants those regions of some tables that `choose` names a session for; it may be asked again.
-    /// Each grant is above every epoch that the region ever had. Errors: `Busy`, and `Internal` without epochs left.
+    /// Each grant is above the region's last one and above the epoch it was found to have. Errors: `Busy`, and `Internal` without epochs left.
     pub(crate) async fn grant(
         &self,
         tables: &[RouteKey],

@@ -2,13 +2,14 @@
 
 use std::io::Read;
 
-use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use varve_model::budget::{Account, Charge};
+use varve_model::budget::Charge;
 use varve_model::limits::{BODY_INFLATE_RATIO_MAX, BODY_INFLATED_BYTES_MAX};
 use varve_model::{Error, Reason, Result};
+
+use super::body::{self, Received};
 
 /// How a body is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +38,19 @@ impl Coding {
         }
     }
 
-    /// Decodes a body, whose own charge is the caller's: the one returned is for what it inflates to.
+    /// Decodes a body; its charge grows by what it inflates to.
     /// Errors: `InvalidRequest/TooLarge` beyond the limits, `InvalidRequest/BadValue` for a damaged one; `Busy`.
-    pub fn decode(self, body: Bytes, memory: &Account) -> Result<(Bytes, Option<Charge>)> {
-        match self {
-            Self::Identity => Ok((body, None)),
-            Self::Gzip if body.is_empty() => Ok((body, None)),
-            Self::Gzip => gunzip(&body, memory).map(|(text, charge)| (Bytes::from(text), Some(charge))),
+    pub fn decode(self, mut received: Received) -> Result<Received> {
+        if self == Self::Gzip && !received.bytes.is_empty() {
+            received.bytes = gunzip(&received.bytes, &mut received.charge)?.into();
         }
+        Ok(received)
     }
 }
 
-fn gunzip(body: &[u8], memory: &Account) -> Result<(Vec<u8>, Charge)> {
+fn gunzip(body: &[u8], charge: &mut Charge) -> Result<Vec<u8>> {
     let bytes_max =
         BODY_INFLATED_BYTES_MAX.min((body.len().saturating_mul(BODY_INFLATE_RATIO_MAX)).max(RATIO_FREE_BYTES));
-    let mut charge = memory.empty();
     let mut inflated = Vec::new();
     let mut reader = MultiGzDecoder::new(body);
     // Texts inflate to about four times their size.
@@ -67,13 +66,13 @@ fn gunzip(body: &[u8], memory: &Account) -> Result<(Vec<u8>, Charge)> {
             Error::invalid(text).with_reason(Reason::BadValue)
         })?;
         if inflated.len() > bytes_max {
-            return Err(super::body::too_large(format!(
+            return Err(body::too_large(format!(
                 "the body inflates to more than {bytes_max} bytes ({} bytes as sent)",
                 body.len()
             )));
         }
         if read < step {
-            return Ok((inflated, charge));
+            return Ok(inflated);
         }
         // One byte more than allowed tells that there is more.
         step = inflated.len().min(bytes_max + 1 - inflated.len());

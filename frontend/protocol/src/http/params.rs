@@ -12,7 +12,8 @@ use http::{HeaderMap, Method, Uri};
 use varve_model::budget::Charge;
 use varve_model::{Error, Reason, Result};
 
-use super::{App, body};
+use super::App;
+use super::body::{self, Received};
 
 /// Names and values; the first value of a name counts.
 #[derive(Debug, Default)]
@@ -51,11 +52,10 @@ impl Params {
         if !is_form || parts.method == Method::GET {
             return Ok((params, parts.headers));
         }
-        let received = body::read(app, &parts.headers, request_body).await?;
-        // The body's own charge ends with the body.
-        let mut charge = app.setup.memory.admit(decoded_bytes_max(&received.bytes)? as u64)?;
+        let Received { bytes, mut charge } = body::read(app, &parts.headers, request_body).await?;
+        charge.admit(decoded_bytes_max(&bytes)? as u64)?;
         let mut pairs = params.pairs;
-        pairs.extend(decode(received.bytes).await?);
+        pairs.extend(decode(bytes).await?);
         let held = pairs.iter().map(|pair| size_of_val(pair) + pair.0.capacity() + pair.1.capacity());
         charge.set(held.sum::<usize>() as u64);
         Ok((Self { pairs, _charge: Some(charge) }, parts.headers))

@@ -23,10 +23,16 @@ async fn a_form_is_charged_for_as_long_as_its_parameters_are_used() {
 
 #[tokio::test]
 async fn a_form_without_room_is_refused_and_leaves_nothing() {
-    let server = Server::with(100 << 10).await;
+    let server = Server::with(200 << 10).await;
+    let form = |bytes: usize| format!("sql={}", "x".repeat(bytes));
     // The body fits, and its text beside it does not.
-    let reply = server.form("/v1/sql", &format!("sql={}", "x".repeat(60 << 10))).await;
+    let full = server.memory.charge(100 << 10).expect("room");
+    let reply = server.form("/v1/sql", &form(60 << 10)).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
     assert!(reply.text().contains("memory account"), "{}", reply.text());
+    drop(full);
+    let reply = server.form("/v1/sql", &form(110 << 10)).await;
+    assert_eq!(reply.status, 413, "it never fits: {}", reply.text());
     assert!(soon(|| server.memory.bytes() == 0).await, "{}", server.memory.bytes());
 }
 

@@ -149,7 +149,7 @@ fn session(app: &App, headers: &HeaderMap, params: &Params, target: &Target) -> 
 #[derive(Debug)]
 struct Text {
     decoded: Decoded,
-    /// The body's, and for the columns of the rows.
+    /// For the columns of the rows.
     charge: Charge,
     /// See [`digest`].
     digest: Option<u128>,
@@ -165,18 +165,20 @@ fn digest(text: &[u8], times: Times) -> u128 {
 
 /// Inflates and decodes, off the event loop when it takes long; `is_keyed`: the text is hashed, too.
 async fn decode_body(app: &App, received: Received, coding: Coding, times: Times, is_keyed: bool) -> Result<Text> {
-    let Received { bytes, mut charge } = received;
     let seed = app.hash_seed;
-    let small = coding == Coding::Identity && bytes.len() <= INLINE_BYTES_MAX;
-    let memory = app.setup.memory.clone();
+    let small = coding == Coding::Identity && received.bytes.len() <= INLINE_BYTES_MAX;
     let work = move || {
         let timer = StageTimer::start(Stage::Decode);
-        // What it inflates to is charged as long as there is the text.
-        let (text, _inflated) = coding.decode(bytes, &memory)?;
-        charge.admit(text.len() as u64 * COLUMN_BYTES_PER_TEXT_BYTE)?;
+        // One charge for all that is made of the body: whether it ever fits is said of the whole.
+        let Received { bytes: text, mut charge } = coding.decode(received)?;
+        let columns = text.len() as u64 * COLUMN_BYTES_PER_TEXT_BYTE;
+        charge.admit(columns)?;
         let decoded = decode(&text, times, seed);
         timer.finish(decoded.rows.len(), text.len());
-        Ok(Text { decoded, charge, digest: is_keyed.then(|| digest(&text, times)) })
+        let digest = is_keyed.then(|| digest(&text, times));
+        drop(text);
+        charge.shrink(charge.bytes() - columns);
+        Ok(Text { decoded, charge, digest })
     };
     if small { work() } else { app.tasks.blocking("decode", work).await? }
 }
